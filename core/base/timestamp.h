@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Points in time: seconds since the epoch, and their ISO form with a zone offset. */
+#ifndef BASE_TIMESTAMP_H
+#define BASE_TIMESTAMP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TIMESTAMP_SIZE = 40 };
+
+/* timestamp_format - "2024-05-01 10:20:30+08" in the local zone (":MM" when not whole hours). */
+void timestamp_format(int64_t seconds, char buf[TIMESTAMP_SIZE]);
+/* timestamp_parse - at least a date; fields may be split by anything that is no digit or letter.
+ * Without a zone the text is UTC (files) or local time (command line). Returns 1 or 0. */
+int timestamp_parse(const char *text, int utc_default, int64_t *ret_seconds);
+/* now_seconds, now_us - wall clock; monotonic_us - for intervals and deadlines. */
+int64_t now_seconds(void);
+int64_t now_us(void);
+int64_t monotonic_us(void);
+
+#endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Instances: pairs of directories below backups/ and wal/, with a configuration file in the first. */
+#include "core/catalog/catalog.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/cleanup.h"
+#include "core/base/log.h"
+#include "core/base/path.h"
+
+#define CONF_NAME "pg_probackup.conf"
+enum { NAME_MAX_BYTES = 255, CONF_BYTES_MAX = 16 * 1024 * 1024 };
+
+/* ---- the skeleton ---- */
+
+static int
+make_skeleton(struct store *repo, struct gsp_error *err)
+{
+    int rc = store_mkdir(repo, "", 0700, GSP_MKDIR_PARENTS, err);
+    if (rc == 0)
+        rc = store_mkdir(repo, "backups", 0700, 0, err);
+    if (rc == 0)
+        rc = store_mkdir(repo, "wal", 0700, 0, err);
+    return rc == 0 ? store_sync(repo, "", err) : rc;
+}
+
+int
+catalog_init(struct store *repo, struct gsp_error *err)
+{
+    struct gsp_error why = {0};
+    int empty = store_dir_is_empty(repo, "", &why);
+    if (empty < 0)
+        return gsp_fail(err, empty, 0, "cannot open backup catalog directory \"%s\": %s", repo->root, why.msg);
+    if (!empty) {
+        (void)gsp_fail(err, GSP_E_EXIST, 0, "backup catalog already exist and it's not empty");
+        return gsp_hint(err, "give another directory than '%s', or go on with add-instance", repo->root);
+    }
+    int rc = make_skeleton(repo, err);
+    if (rc != 0) {
+        /* Whatever was made is empty; the next try must find nothing in its way. */
+        struct gsp_error ignored = {0};
+        (void)store_remove(repo, "wal", &ignored);
+        (void)store_remove(repo, "backups", &ignored);
+    }
+    return rc;
+}
+
+/* ---- names ---- */
+
+int
+instance_name_check(const char *name, struct gsp_error *err)
+{
+    const char *why = NULL;
+    if (name[0] == '\0')
+        why = "it is empty";
+    else if (strlen(name) > NAME_MAX_BYTES)
+        why = "it is longer than 255 bytes";
+    else if (name[0] == '.' || name[0] == '-')
+        why = "it begins with '.' or '-'";
+    for (const unsigned char *p = (const unsigned char *)name; why == NULL && *p != '\0'; p++)
+        if (*p == '/' || *p < 0x20 || *p == 0x7F)
+            why = "it holds a '/' or a control character";
+    if (why == NULL)
+        return 0;
+    (void)gsp_fail(err, GSP_E_USAGE, 0, "instance name is not usable: %s", why);
+    return gsp_hint(err, "take letters, digits, '_', '-' and '.'");
+}
+
+struct instance_paths {
+    char backups[PATH_SIZE], wal[PATH_SIZE], conf[PATH_SIZE];
+};
+
+static int
+instance_paths(struct instance_paths *p, const char *name, struct gsp_error *err)
+{
+    int rc = instance_name_check(name, err);
+    if (rc == 0 && (!path_join(p->backups, "backups", name) || !path_join(p->wal, "wal", name) ||
+                       !path_join(p->conf, p->backups, CONF_NAME)))
+        rc = gsp_fail(err, GSP_E_BUG, 0, "the name of an instance is too long");
+    return rc;
+}
+
+static int
+is_instance_dir(const struct store_entry *e)
+{
+    struct gsp_error ignored = {0};
+    return e->st.type == GSP_FILE_DIRECTORY && instance_name_check(e->name, &ignored) == 0;
+}
+
+/* 1 when the instance has a configuration; 0, with a warning, when it has none. */
+static int
+has_conf(struct store *repo, const char *name, struct gsp_error *err)
+{
+    struct instance_paths p;
+    struct gsp_stat st;
+    struct gsp_error probe = {0};
+    int rc = instance_paths(&p, name, err);
+    if (rc != 0)
+        return rc;
+    rc = store_stat(repo, p.conf, &st, &probe);
+    if (rc == 0 && st.type == GSP_FILE_REGULAR && st.size > 0)
+        return 1;
+    if (rc != 0 && rc != GSP_E_NOENT) {
+        *err = probe;
+        return rc;
+    }
+    log_warning(rc == 0 ? "Configuration file \"%s/%s\" is empty" : "Configuration file \"%s/%s\" does not exist",
+        repo->root, p.conf);
+    return 0;
+}
+
+static void
+names_free(char **names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+}
+
+int
+catalog_instances(struct store *repo, char ***ret, size_t *ret_n, struct gsp_error *err)
+{
+    auto_listing dirs = {0};
+    int rc = store_list(repo, "backups", &dirs, err);
+    if (rc == GSP_E_NOENT)
+        return gsp_hint(err, "is '%s' a backup catalog? 'init' makes one", repo->root);
+    if (rc != 0)
+        return rc;
+    char **names = calloc(dirs.n + 1, sizeof *names);
+    if (names == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    size_t n = 0;
+    for (size_t i = 0; i < dirs.n && rc >= 0; i++) {
+        if (!is_instance_dir(&dirs.entries[i]))
+            continue;
+        rc = has_conf(repo, dirs.entries[i].name, err);
+        if (rc > 0)
+            names[n++] = steal(&dirs.entries[i].name);
+    }
+    if (rc < 0) {
+        names_free(names, n);
+        return rc;
+    }
+    *ret = names;
+    *ret_n = n;
+    return 0;
+}
+
+/* What the user may have meant. */
+static int
+hint_known_instances(struct store *repo, struct gsp_error *err)
+{
+    auto_listing dirs = {0};
+    auto_strbuf known = STRBUF_INIT;
+    struct gsp_error why = {0};
+    if (store_list(repo, "backups", &dirs, &why) == GSP_E_NOENT)
+        return gsp_hint(err, "'%s' is no backup catalog: give another -B, or make one with 'init'", repo->root);
+    for (size_t i = 0; i < dirs.n; i++)
+        if (is_instance_dir(&dirs.entries[i]))
+            strbuf_printf(&known, "%s'%s'", known.len > 0 ? ", " : "", dirs.entries[i].name);
+    if (known.len == 0 || known.failed)
+        return gsp_hint(err, "there is none yet: add one with 'add-instance'");
+    return gsp_hint(err, "add it with 'add-instance', or use one of: %s", known.data);
+}
+
+int
+instance_check(struct store *repo, const char *name, struct gsp_error *err)
+{
+    struct instance_paths p;
+    struct gsp_stat st;
+    struct gsp_error probe = {0};
+    int rc = instance_paths(&p, name, err);
+    if (rc != 0)
+        return rc;
+    rc = store_stat(repo, p.backups, &st, &probe);
+    if (rc == 0 && st.type == GSP_FILE_DIRECTORY)
+        return 0;
+    if (rc != 0 && rc != GSP_E_NOENT) {
+        *err = probe;
+        return rc;
+    }
+    (void)gsp_fail(err, GSP_E_NOENT, 0, "Instance '%s' does not exist in this backup catalog", name);
+    return hint_known_instances(repo, err);
+}
+
+/* ---- making and removing ---- */
+
+static int
+refuse_existing(struct store *repo, const char *name, const struct instance_paths *p, struct gsp_error *err)
+{
+    struct {
+        const char *path, *what;
+    } dirs[] = {{p->backups, "backup"}, {p->wal, "WAL archive"}};
+    for (size_t i = 0; i < 2; i++) {
+        int there = store_exists(repo, dirs[i].path, err);
+        if (there < 0)
+            return there;
+        if (there > 0) {
+            (void)gsp_fail(err, GSP_E_EXIST, 0, "Instance '%s' %s directory already exists: '%s/%s'", name,
+                dirs[i].what, repo->root, dirs[i].path);
+            return gsp_hint(err, "choose another name, or remove the old instance with 'del-instance'");
+        }
+    }
+    return 0;
+}
+
+static int
+sync_both_parents(struct store *repo, struct gsp_error *err)
+{
+    int rc = store_sync(repo, "backups", err);
+    return rc == 0 ? store_sync(repo, "wal", err) : rc;
+}
+
+int
+instance_create(struct store *repo, const char *name, const struct conf_file *conf, struct gsp_error *err)
+{
+    struct instance_paths p;
+    int rc = instance_paths(&p, name, err);
+    if (rc == 0)
+        rc = refuse_existing(repo, name, &p, err);
+    if (rc != 0)
+        return rc;
+    rc = store_mkdir(repo, p.backups, 0700, 0, err);
+    if (rc == GSP_E_NOENT)
+        return gsp_hint(err, "is '%s' a backup catalog? 'init' makes one", repo->root);
+    /* A directory that somebody else made in the meantime is not ours to remove. */
+    if (rc != 0)
+        return rc;
+    rc = store_mkdir(repo, p.wal, 0700, 0, err);
+    int made_wal = rc == 0;
+    if (rc == 0)
+        rc = instance_conf_write(repo, name, conf, err);
+    if (rc == 0)
+        rc = sync_both_parents(repo, err);
+    if (rc != 0) {
+        struct gsp_error ignored = {0};
+        (void)store_remove(repo, p.conf, &ignored);
+        if (made_wal)
+            (void)store_remove(repo, p.wal, &ignored);
+        (void)store_remove(repo, p.backups, &ignored);
+    }
+    return rc;
+}
+
+static int
+cannot_remove(struct store *repo, const char *path, struct gsp_error *err)
+{
+    (void)gsp_fail(err, GSP_E_EXIST, ENOTEMPTY, "Can't remove \"%s/%s\"", repo->root, path);
+    return gsp_hint(err, "look at what is left there, move it away, and try again");
+}
+
+static int
+is_unfinished_merge(const struct store_entry *e)
+{
+    return e->st.type == GSP_FILE_DIRECTORY && !(e->st.flags & GSP_STAT_LINK) && strncmp(e->name, ".merge-", 7) == 0;
+}
+
+/* Before anything is removed: only what we know may be in the way. */
+static int
+check_leftovers(struct store *repo, const struct instance_paths *p, struct gsp_error *err)
+{
+    auto_listing left = {0};
+    int rc = store_list(repo, p->backups, &left, err);
+    for (size_t i = 0; i < left.n && rc == 0; i++) {
+        const struct store_entry *e = &left.entries[i];
+        if (strcmp(e->name, CONF_NAME) != 0 && strcmp(e->name, CONF_NAME ".tmp") != 0 && !is_unfinished_merge(e))
+            rc = cannot_remove(repo, p->backups, err);
+    }
+    return rc;
+}
+
+static int
+remove_known(struct store *repo, const struct instance_paths *p, struct gsp_error *err)
+{
+    auto_listing left = {0};
+    int rc = store_list(repo, p->backups, &left, err);
+    for (size_t i = 0; i < left.n && rc == 0; i++) {
+        char path[PATH_SIZE];
+        if (!path_join(path, p->backups, left.entries[i].name))
+            rc = gsp_fail(err, GSP_E_BUG, 0, "path too long");
+        else if (is_unfinished_merge(&left.entries[i]))
+            rc = store_remove_tree(repo, path, err);
+        else
+            rc = store_remove(repo, path, err);
+    }
+    return rc == 0 ? store_remove(repo, p->backups, err) : rc;
+}
+
+int
+instance_remove(struct store *repo, const char *name, struct gsp_error *err)
+{
+    struct instance_paths p;
+    int rc = instance_paths(&p, name, err);
+    if (rc == 0)
+        rc = check_leftovers(repo, &p, err);
+    /* The configuration goes last: until then the command can be repeated. */
+    if (rc == 0)
+        rc = store_remove_tree(repo, p.wal, err);
+    if (rc == 0)
+        rc = remove_known(repo, &p, err);
+    if (rc != 0)
+        return rc;
+    return sync_both_parents(repo, err);
+}
+
+/* ---- configuration ---- */
+
+int
+instance_conf_read(struct store *repo, const char *name, struct conf_file **ret, struct gsp_error *err)
+{
+    struct instance_paths p;
+    auto_strbuf text = STRBUF_INIT;
+    int rc = instance_paths(&p, name, err);
+    if (rc == 0)
+        rc = store_read_all(repo, p.conf, CONF_BYTES_MAX, &text, err);
+    if (rc == GSP_E_NOENT)
+        return gsp_hint(err, "instance '%s' has no configuration: set it with 'set-config' or add it again", name);
+    if (rc != 0)
+        return rc;
+    char shown[PATH_SIZE + 256];
+    (void)snprintf(shown, sizeof shown, "%.255s/%s", repo->root, p.conf);
+    return conf_file_parse(strbuf_str(&text), text.len, shown, ret, err);
+}
+
+int
+instance_conf_write(struct store *repo, const char *name, const struct conf_file *conf, struct gsp_error *err)
+{
+    struct instance_paths p;
+    auto_strbuf text = STRBUF_INIT;
+    int rc = instance_paths(&p, name, err);
+    if (rc == 0)
+        rc = conf_file_format(conf, &text, err);
+    return rc == 0 ? store_write_all(repo, p.conf, 0600, GSP_PUT_ATOMIC, strbuf_str(&text), text.len, err) : rc;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The command line: one table of options, one of commands, and what a command gets to work with. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "core/engine/engine.h"
+
+/* Commands as bits, for the table of options. */
+enum {
+    CMD_INIT = 1 << 0,
+    CMD_ADD_INSTANCE = 1 << 1,
+    CMD_DEL_INSTANCE = 1 << 2,
+    CMD_SET_CONFIG = 1 << 3,
+    CMD_SET_BACKUP = 1 << 4,
+    CMD_SHOW_CONFIG = 1 << 5,
+    CMD_SHOW = 1 << 6,
+    CMD_BACKUP = 1 << 7,
+    CMD_RESTORE = 1 << 8,
+    CMD_VALIDATE = 1 << 9,
+    CMD_MERGE = 1 << 10,
+    CMD_DELETE = 1 << 11,
+    CMD_PLUGIN = 1 << 12,
+    CMD_ALL = (1 << 13) - 1,
+};
+
+enum option_id {
+    OPT_HELP,
+    OPT_BACKUP_PATH,
+    OPT_INSTANCE,
+    OPT_BACKUP_ID,
+    OPT_THREADS,
+    OPT_PROGRESS,
+    OPT_FORMAT,
+    OPT_ORIGIN,
+    OPT_ARCHIVE,
+    OPT_BACKUP_MODE,
+    OPT_SMOOTH_CHECKPOINT,
+    OPT_SLOT,
+    OPT_TEMP_SLOT,
+    OPT_STREAM,
+    OPT_BACKUP_PG_LOG,
+    OPT_BACKUP_PG_REPLSLOT,
+    OPT_NO_VALIDATE,
+    OPT_SKIP_BLOCK_VALIDATION,
+    OPT_NO_SYNC,
+    OPT_NOTE,
+    OPT_TTL,
+    OPT_EXPIRE_TIME,
+    OPT_NO_PASSWORD,
+    OPT_PASSWORD,
+    OPT_COMPRESS,
+    OPT_FORCE,
+    OPT_INCREMENTAL_MODE,
+    OPT_TABLESPACE_MAPPING,
+    OPT_EXTERNAL_MAPPING,
+    OPT_SKIP_EXTERNAL_DIRS,
+    OPT_TARGET_TIME,
+    OPT_TARGET_XID,
+    OPT_TARGET_LSN,
+    OPT_TARGET_NAME,
+    OPT_TARGET_INCLUSIVE,
+    OPT_STATUS,
+    OPT_DELETE_EXPIRED,
+    OPT_MERGE_EXPIRED,
+    OPT_DELETE_WAL,
+    OPT_DRY_RUN,
+    OPT_CONFIG,
+    OPT_SET,
+    OPT_MEDIA_TYPE,
+    OPT_S3_STATUS,
+    OPT_ENCRYPTION,
+    OPT_CONFIG_KEY, /* every option that is a key of the configuration */
+};
+
+enum option_argument { ARG_NONE, ARG_VALUE, ARG_REPEATED };
+
+struct option_def {
+    const char *name;
+    char short_name; /* or 0 */
+    enum option_id id;
+    enum option_argument argument;
+    unsigned commands;       /* where it has a meaning; elsewhere it is ignored with a warning */
+    unsigned unsupported;    /* commands that refuse it, because it is not built yet */
+    const char *placeholder; /* of the value, in help */
+    const char *help;        /* NULL: not shown (aliases and leftovers of the stock tool) */
+};
+
+extern const struct option_def option_defs[];
+extern const size_t option_defs_n;
+
+struct cli;
+
+struct command {
+    const char *name;
+    unsigned bit;
+    const char *summary;
+    const char *arguments; /* positional ones, for the usage line */
+    int (*run)(struct cli *cli, struct gsp_error *err);
+};
+
+extern const struct command commands[];
+const struct command *command_find(const char *name);
+
+enum { CLI_VALUES_MAX = 64 };
+
+struct cli {
+    const struct command *command;
+    const char *value[OPT_CONFIG_KEY]; /* text of a value, "" for a flag that is set, NULL */
+    const char *mappings[CLI_VALUES_MAX];
+    size_t n_mappings;
+    const char *sets[CLI_VALUES_MAX];
+    size_t n_sets;
+    const char *positional[2];
+    size_t n_positional;
+    const char *backup_path; /* canonical */
+    char *backup_path_owned;
+    int exit_code; /* of a command that succeeded in finding fault */
+
+    struct config *cfg;
+    struct registry *reg;
+    void *repo_opts;
+    struct conf_file *conf; /* of the instance */
+    struct engine engine;
+};
+
+/* cli_parse - fill in values and the command-line source of the configuration. Secrets in argv are
+ * overwritten. errors USAGE CONFIG UNSUPPORTED */
+int cli_parse(struct cli *cli, int argc, char **argv, struct gsp_error *err);
+static inline int
+cli_given(const struct cli *cli, enum option_id id)
+{
+    return cli->value[id] != NULL;
+}
+
+/* cli_open_repo - the catalog's store, for -B or BACKUP_PATH. */
+int cli_open_repo(struct cli *cli, struct gsp_error *err);
+/* cli_open_instance - --instance checked, its configuration read and applied. */
+int cli_open_instance(struct cli *cli, struct gsp_error *err);
+/* cli_start_log - console and file log as configured. */
+int cli_start_log(struct cli *cli, struct gsp_error *err);
+/* cli_pgdata - -D or the configured pgdata, canonical and absolute; the caller frees *ret. */
+int cli_pgdata(struct cli *cli, char **ret, struct gsp_error *err);
+/* cli_backup_id - the value of -i, canonical. errors USAGE */
+int cli_backup_id(struct cli *cli, char id[BACKUP_ID_SIZE], struct gsp_error *err);
+/* cli_change_backup - give a backup the note and the pin of the command line. */
+int cli_change_backup(struct cli *cli, const char *id, struct gsp_error *err);
+/* cli_format_is_json - value of --format: 1, 0, or USAGE. */
+int cli_format_is_json(const struct cli *cli, struct gsp_error *err);
+/* cli_print - the result of a command, to stdout. errors IO */
+int cli_print(const struct strbuf *text, struct gsp_error *err);
+/* ask_password - prompt on the terminal, without echo; malloc'ed. errors PERM without a terminal */
+char *ask_password(void *arg, struct gsp_error *err);
+
+/* help.c: text of `help`, `help COMMAND` into out. */
+void help_overview(struct strbuf *out);
+void help_command(struct strbuf *out, const struct command *command);
+
+/* One function per command, each in the file of its name. */
+int cmd_init(struct cli *cli, struct gsp_error *err);
+int cmd_add_instance(struct cli *cli, struct gsp_error *err);
+int cmd_del_instance(struct cli *cli, struct gsp_error *err);
+int cmd_set_config(struct cli *cli, struct gsp_error *err);
+int cmd_show_config(struct cli *cli, struct gsp_error *err);
+int cmd_set_backup(struct cli *cli, struct gsp_error *err);
+int cmd_show(struct cli *cli, struct gsp_error *err);
+int cmd_backup(struct cli *cli, struct gsp_error *err);
+int cmd_restore(struct cli *cli, struct gsp_error *err);
+int cmd_validate(struct cli *cli, struct gsp_error *err);
+int cmd_delete(struct cli *cli, struct gsp_error *err);
+int cmd_plugin(struct cli *cli, struct gsp_error *err);
+
+#endif

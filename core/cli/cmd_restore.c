@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "core/base/cleanup.h"
+#include "core/base/path.h"
+#include "core/cli/cli.h"
+
+/* OLD=NEW with "\=" for an equals sign inside a path. */
+static int
+parse_mapping(const char *text, struct tablespace_mapping *ret, struct gsp_error *err)
+{
+    char side[2][PATH_SIZE];
+    size_t len[2] = {0, 0};
+    int which = 0;
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p == '=' && which == 0) {
+            which = 1;
+            continue;
+        }
+        if (*p == '\\' && p[1] == '=')
+            p++;
+        if (len[which] + 1 >= PATH_SIZE)
+            return gsp_fail(err, GSP_E_USAGE, 0, "mapping is too long: '%.64s...'", text);
+        side[which][len[which]++] = *p;
+    }
+    side[0][len[0]] = side[1][len[1]] = '\0';
+    if (which == 0 || side[0][0] != '/' || side[1][0] != '/') {
+        (void)gsp_fail(
+            err, GSP_E_USAGE, 0, "invalid mapping format \"%s\", must be \"OLDDIR=NEWDIR\" with absolute paths", text);
+        return gsp_hint(err, "write \\= for an equals sign inside a path");
+    }
+    ret->from = path_canonical(side[0]);
+    ret->to = path_canonical(side[1]);
+    return ret->from != NULL && ret->to != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+}
+
+static int
+check_restore_options(struct cli *cli, struct gsp_error *err)
+{
+    const char *mode = cli->value[OPT_INCREMENTAL_MODE];
+    if (mode == NULL || strcasecmp(mode, "none") == 0)
+        return 0;
+    if (strcasecmp(mode, "checksum") != 0 && strcasecmp(mode, "lsn") != 0)
+        return gsp_fail(err, GSP_E_USAGE, 0, "Invalid value for '--incremental-mode' option: '%s'", mode);
+    (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "restoring into existing files (-I %s) is not supported yet", mode);
+    return gsp_hint(err, "restore into an empty directory, without -I");
+}
+
+int
+cmd_restore(struct cli *cli, struct gsp_error *err)
+{
+    auto_free char *pgdata = NULL;
+    struct tablespace_mapping mappings[CLI_VALUES_MAX] = {{0}};
+    char id[BACKUP_ID_SIZE];
+    int rc = cli_open_repo(cli, err);
+    if (rc == 0)
+        rc = cli_open_instance(cli, err);
+    if (rc == 0)
+        rc = check_restore_options(cli, err);
+    if (rc == 0 && cli_given(cli, OPT_BACKUP_ID))
+        rc = cli_backup_id(cli, id, err);
+    if (rc == 0)
+        rc = cli_pgdata(cli, &pgdata, err);
+    for (size_t i = 0; i < cli->n_mappings && rc == 0; i++)
+        rc = parse_mapping(cli->mappings[i], &mappings[i], err);
+    struct restore_options opts = {.pgdata = pgdata,
+        .id = cli_given(cli, OPT_BACKUP_ID) ? id : NULL,
+        .mappings = mappings,
+        .n_mappings = cli->n_mappings,
+        .no_validate = cli_given(cli, OPT_NO_VALIDATE),
+        .skip_block_validation = cli_given(cli, OPT_SKIP_BLOCK_VALIDATION),
+        .force = cli_given(cli, OPT_FORCE)};
+    if (rc == 0)
+        rc = restore_run(&cli->engine, &opts, err);
+    for (size_t i = 0; i < cli->n_mappings; i++) {
+        free((void *)(uintptr_t)mappings[i].from);
+        free((void *)(uintptr_t)mappings[i].to);
+    }
+    return rc;
+}

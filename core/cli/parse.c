@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From argv to values. getopt_long does the splitting, the tables say what is what. */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "core/base/log.h"
+#include "core/cli/cli.h"
+
+enum { LONG_OPTION_BASE = 256, OPTIONS_MAX = 128 };
+
+static int
+unsupported(const struct cli *cli, const struct option_def *def, struct gsp_error *err)
+{
+    (void)gsp_fail(
+        err, GSP_E_UNSUPPORTED, 0, "option --%s is not supported yet with '%s'", def->name, cli->command->name);
+    return gsp_hint(err, "see 'gs_probackup help %s' for what is, and docs/compatibility.md for what is to come",
+        cli->command->name);
+}
+
+/* getopt says only "no": find out whether the name is unknown or could be several. */
+static int
+explain_refusal(const struct cli *cli, char *arg, struct gsp_error *err)
+{
+    char candidates[256] = "";
+    int n = 0;
+    size_t len = strncmp(arg, "--", 2) == 0 ? strcspn(arg + 2, "=") : 0;
+    for (size_t i = 0; i < option_defs_n && len > 0; i++) {
+        if (strncmp(option_defs[i].name, arg + 2, len) != 0)
+            continue;
+        size_t used = strlen(candidates);
+        (void)snprintf(candidates + used, sizeof candidates - used, "%s--%s", n > 0 ? ", " : "", option_defs[i].name);
+        n++;
+    }
+    if (n > 1)
+        (void)gsp_fail(
+            err, GSP_E_USAGE, 0, "option '%.*s' is ambiguous; possibilities: %s", (int)len + 2, arg, candidates);
+    else if (n == 1)
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "option '%s' is used the wrong way: it takes %s", arg,
+            strchr(arg, '=') != NULL ? "no value" : "a value");
+    else
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "Option is not found: '%s'", arg);
+    return gsp_hint(err, "Try \"gs_probackup help %s\" for more information.", cli->command->name);
+}
+
+static int
+append(const char **list, size_t *n, const char *value, const char *name, struct gsp_error *err)
+{
+    if (*n == CLI_VALUES_MAX)
+        return gsp_fail(err, GSP_E_USAGE, 0, "option --%s is given more than %d times", name, CLI_VALUES_MAX);
+    list[(*n)++] = value;
+    return 0;
+}
+
+static int
+take_value(struct cli *cli, const struct option_def *def, const char *value, unsigned char *seen, struct gsp_error *err)
+{
+    char origin[64];
+    (void)snprintf(origin, sizeof origin, "--%s", def->name);
+    if (def->unsupported & cli->command->bit)
+        return unsupported(cli, def, err);
+    if (!(def->commands & cli->command->bit)) {
+        log_warning("option --%s has no meaning for '%s' and is ignored", def->name, cli->command->name);
+        return 0;
+    }
+    if (def->argument == ARG_REPEATED)
+        return def->id == OPT_SET ? append(cli->sets, &cli->n_sets, value, def->name, err)
+                                  : append(cli->mappings, &cli->n_mappings, value, def->name, err);
+    if (*seen && def->argument == ARG_VALUE)
+        return gsp_fail(err, GSP_E_USAGE, 0, "Option %s%c%s--%s should be specified only once: '%s'",
+            def->short_name ? "-" : "", def->short_name ? def->short_name : ' ', def->short_name ? ", " : "", def->name,
+            value);
+    *seen = 1;
+    if (def->id == OPT_CONFIG_KEY)
+        return config_set(cli->cfg, def->name, value != NULL ? value : "true", CONFIG_CMDLINE, origin, err);
+    cli->value[def->id] = value != NULL ? value : "";
+    return 0;
+}
+
+static void
+build_getopt_tables(struct option *longs, char *shorts)
+{
+    *shorts++ = '-'; /* positional arguments are handed over in their place */
+    *shorts++ = ':';
+    for (size_t i = 0; i < option_defs_n; i++) {
+        int has_arg = option_defs[i].argument == ARG_NONE ? no_argument : required_argument;
+        longs[i] = (struct option){.name = option_defs[i].name, .has_arg = has_arg, .val = LONG_OPTION_BASE + (int)i};
+        if (option_defs[i].short_name != 0) {
+            *shorts++ = option_defs[i].short_name;
+            if (has_arg == required_argument)
+                *shorts++ = ':';
+        }
+    }
+    *shorts = '\0';
+    longs[option_defs_n] = (struct option){0};
+}
+
+static const struct option_def *
+def_of(int code)
+{
+    if (code >= LONG_OPTION_BASE)
+        return &option_defs[code - LONG_OPTION_BASE];
+    for (size_t i = 0; i < option_defs_n; i++)
+        if (option_defs[i].short_name == code)
+            return &option_defs[i];
+    return NULL;
+}
+
+/* The password must not stay where ps shows it. The value moves to memory of our own. */
+static int
+hide_secret(const struct option_def *def, char *arg, const char **ret, struct gsp_error *err)
+{
+    *ret = arg;
+    if (arg == NULL || (def->id != OPT_PASSWORD && strcmp(def->name, "access-key") != 0))
+        return 0;
+    *ret = strdup(arg); /* lives as long as the program */
+    if (*ret == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    memset(arg, 'x', strlen(arg));
+    return 0;
+}
+
+static int
+parse_all(struct cli *cli, int argc, char **argv, struct gsp_error *err)
+{
+    struct option longs[OPTIONS_MAX + 1];
+    char shorts[2 * OPTIONS_MAX + 3];
+    unsigned char seen[OPTIONS_MAX] = {0};
+    _Static_assert(OPTIONS_MAX < 1024, "tables on the stack");
+    if (option_defs_n > OPTIONS_MAX)
+        return gsp_fail(err, GSP_E_BUG, 0, "too many options");
+    build_getopt_tables(longs, shorts);
+    opterr = 0;
+    optind = 1;
+    for (;;) {
+        int at = optind;
+        int code = getopt_long(argc, argv, shorts, longs, NULL);
+        if (code == -1)
+            return 0;
+        if (code == '?' || code == ':')
+            return explain_refusal(cli, argv[optind > at ? optind - 1 : at], err);
+        int rc;
+        if (code == 1) {
+            if (cli->n_positional == sizeof cli->positional / sizeof cli->positional[0] ||
+                cli->command->arguments[0] == '\0')
+                return gsp_fail(err, GSP_E_USAGE, 0, "unexpected argument '%s'", optarg);
+            cli->positional[cli->n_positional++] = optarg;
+            continue;
+        }
+        const struct option_def *def = def_of(code);
+        const char *value;
+        rc = hide_secret(def, optarg, &value, err);
+        if (rc == 0)
+            rc = take_value(cli, def, value, &seen[def - option_defs], err);
+        if (rc != 0)
+            return rc;
+    }
+}
+
+static int
+take_sets(struct cli *cli, struct gsp_error *err)
+{
+    for (size_t i = 0; i < cli->n_sets; i++) {
+        char key[128];
+        const char *eq = strchr(cli->sets[i], '=');
+        if (eq == NULL || (size_t)(eq - cli->sets[i]) >= sizeof key) {
+            (void)gsp_fail(err, GSP_E_USAGE, 0, "--set needs KIND.NAME.KEY=VALUE, not '%s'", cli->sets[i]);
+            return gsp_hint(err, "for example --set compressor.zlib.level=3; see 'gs_probackup plugin info NAME'");
+        }
+        (void)snprintf(key, sizeof key, "%.*s", (int)(eq - cli->sets[i]), cli->sets[i]);
+        int rc = config_set(cli->cfg, key, eq + 1, CONFIG_CMDLINE, "--set", err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+int
+cli_parse(struct cli *cli, int argc, char **argv, struct gsp_error *err)
+{
+    int rc = parse_all(cli, argc, argv, err);
+    if (rc == 0)
+        rc = take_sets(cli, err);
+    if (rc != 0 || cli_given(cli, OPT_HELP))
+        return rc;
+    if (cli_given(cli, OPT_PASSWORD) && cli_given(cli, OPT_NO_PASSWORD))
+        return gsp_fail(err, GSP_E_USAGE, 0, "You cannot specify --password and --no-password options together");
+    if (cli_given(cli, OPT_TTL) && cli_given(cli, OPT_EXPIRE_TIME))
+        return gsp_fail(err, GSP_E_USAGE, 0, "You cannot specify '--expire-time' and '--ttl' options together");
+    if (cli_given(cli, OPT_NOTE) && strlen(cli->value[OPT_NOTE]) > 1024)
+        return gsp_fail(err, GSP_E_USAGE, 0, "Backup note cannot exceed 1024 bytes");
+    if (cli_given(cli, OPT_MEDIA_TYPE) &&
+        strncasecmp("disk", cli->value[OPT_MEDIA_TYPE], strlen(cli->value[OPT_MEDIA_TYPE])) != 0) {
+        (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "media type '%s' is not supported", cli->value[OPT_MEDIA_TYPE]);
+        return gsp_hint(err, "keep the catalog in a file system (-M disk)");
+    }
+    if (cli_given(cli, OPT_COMPRESS)) {
+        rc = config_set(cli->cfg, "compress-algorithm", "zlib", CONFIG_CMDLINE, "--compress", err);
+        if (rc == 0)
+            rc = config_set(cli->cfg, "compress-level", "1", CONFIG_CMDLINE, "--compress", err);
+    }
+    return rc;
+}

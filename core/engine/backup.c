@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Taking a backup. The order of writes is documented in docs/formats/catalog.md: nothing in the
+ * catalog says DONE before everything it speaks of is durable. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/base/cancel.h"
+#include "core/base/cleanup.h"
+#include "core/base/log.h"
+#include "core/base/number.h"
+#include "core/base/path.h"
+#include "core/base/timestamp.h"
+#include "core/engine/backup_start.h"
+#include "core/engine/copy.h"
+#include "core/engine/durability.h"
+#include "core/engine/engine.h"
+
+enum { ENTRIES_MIN = 100 /* a directory with fewer is no cluster */ };
+
+/* Everything one backup holds on to, released in backup_job_close. */
+struct backup_job {
+    struct engine *e;
+    const struct backup_options *opts;
+    struct backup_start start; /* plugins, data side, session */
+    struct backup b;
+    struct backup_lock *lock;
+    char dir[PATH_SIZE];          /* of the backup in the catalog */
+    char database_dir[PATH_SIZE]; /* and of its files */
+    char wal_dir[PATH_SIZE];
+    struct source_list src;
+    struct header_map_writer *map;
+    struct copy copy;
+    void *wal; /* replication connection */
+    struct wal_receiver *receiver;
+    struct filelist list;
+    int64_t started_us;
+};
+
+/* ---- the catalog's side of a beginning backup -------------------------------------------------- */
+
+static void
+describe(struct backup_job *job)
+{
+    struct backup *b = &job->b;
+    const struct gsp_cluster *cluster = &job->start.data.cluster;
+    b->status = BACKUP_RUNNING;
+    b->stream = 1;
+    b->from_replica = job->start.identity.in_recovery != 0;
+    b->block_size = cluster->page_size;
+    b->wal_block_size = cluster->wal_block_size;
+    b->checksum_version = cluster->checksum_version;
+    b->storage_type = STORAGE_TYPE_FILE;
+    b->compress_level = (int64_t)config_get_u64(job->e->cfg, "compress-level");
+}
+
+static int
+copy_string(char **to, const char *from, struct gsp_error *err)
+{
+    free(*to);
+    *to = from != NULL ? strdup(from) : NULL;
+    return from != NULL && *to == NULL ? gsp_fail(err, GSP_E_NOMEM, 0, "out of memory") : 0;
+}
+
+static int
+describe_strings(struct backup_job *job, struct gsp_error *err)
+{
+    struct backup *b = &job->b;
+    int rc = copy_string(&b->mode, job->start.mode_ops->label, err);
+    if (rc == 0)
+        rc = copy_string(&b->compress_alg, job->start.codec_name, err);
+    if (rc == 0)
+        rc = copy_string(&b->program_version, CATALOG_FORMAT_VERSION, err);
+    if (rc == 0)
+        rc = copy_string(&b->server_version, job->start.data.cluster.version, err);
+    if (rc == 0)
+        rc = copy_string(&b->s3_status, "UNKNOWN", err);
+    if (rc == 0)
+        rc = copy_string(&b->made_by, program_version, err);
+    if (rc == 0 && job->opts->note != NULL && strcmp(job->opts->note, "none") != 0)
+        rc = copy_string(&b->note, job->opts->note, err);
+    return rc;
+}
+
+static int
+join(char to[PATH_SIZE], const char *dir, const char *name, struct gsp_error *err)
+{
+    return path_join(to, dir, name) ? 0 : gsp_fail(err, GSP_E_CONFIG, 0, "the path of the backup catalog is too long");
+}
+
+/* ID, directory, lock and a durable control file that says RUNNING. */
+static int
+create_in_catalog(struct backup_job *job, struct gsp_error *err)
+{
+    struct engine *e = job->e;
+    describe(job);
+    int rc = describe_strings(job, err);
+    if (rc == 0)
+        rc = backup_create(&e->repo, e->instance, &job->b, err);
+    if (rc != 0)
+        return rc;
+    log_info("Backup start, gs_probackup version: %s, instance: %s, backup ID: %s, backup mode: %s, wal mode: STREAM, "
+             "remote: false, compress-algorithm: %s, compress-level: %" PRId64,
+        program_version, e->instance, job->b.id, job->b.mode, job->b.compress_alg, job->b.compress_level);
+    rc = backup_lock_exclusive(&e->repo, e->instance, &job->b, &job->lock, err);
+    if (rc == 0)
+        rc = backup_save(&e->repo, e->instance, &job->b, err);
+    if (rc == 0)
+        rc = backup_path(job->dir, e->instance, &job->b, NULL, err);
+    if (rc == 0)
+        rc = join(job->database_dir, job->dir, "database", err);
+    if (rc == 0)
+        rc = join(job->wal_dir, job->database_dir, job->start.data.dialect->wal_dir, err);
+    if (rc == 0)
+        rc = store_mkdir(&e->repo, job->database_dir, 0700, 0, err);
+    return rc == 0 ? store_mkdir(&e->repo, job->wal_dir, 0700, 0, err) : rc;
+}
+
+/* ---- the server's side ------------------------------------------------------------------------- */
+
+/* The connection first, so that its slot keeps every segment from now on. */
+static int
+open_wal(struct backup_job *job, struct gsp_error *err)
+{
+    const struct gsp_server_ops *ops = job->start.server_ops;
+    const struct backup_options *opts = job->opts;
+    const char *slot = opts->slot;
+    uint32_t flags = slot == NULL || opts->temp_slot ? GSP_WAL_TEMP_SLOT : 0;
+    if (opts->temp_slot && slot == NULL)
+        slot = "pg_probackup_slot";
+    return ops->wal_open(job->start.srv, slot, flags, &job->wal, err);
+}
+
+static int
+begin_on_server(struct backup_job *job, struct gsp_error *err)
+{
+    char when[TIMESTAMP_SIZE], label[TIMESTAMP_SIZE + 32];
+    struct gsp_begin begin = {.struct_size = sizeof begin};
+    timestamp_format(job->b.start_time, when);
+    (void)snprintf(label, sizeof label, "%s with gs_probackup", when);
+    int rc = open_wal(job, err);
+    if (rc == 0)
+        rc = job->start.server_ops->backup_begin(
+            job->start.srv, label, job->opts->smooth_checkpoint ? GSP_BEGIN_SMOOTH : 0, &begin, err);
+    if (rc != 0)
+        return rc;
+    job->b.start_lsn = begin.start_lsn;
+    job->b.timeline = begin.timeline;
+    log_log(
+        "Database backup start, start LSN " GSP_LSN_FMT ", timeline %u", GSP_LSN_ARGS(begin.start_lsn), begin.timeline);
+    struct wal_target target = {.store = &job->e->repo,
+        .dir = job->wal_dir,
+        .segment_size = job->start.data.cluster.wal_segment_size,
+        .timeline = begin.timeline,
+        .start_lsn = begin.start_lsn};
+    return wal_receiver_start(job->start.server_ops, job->wal, &target, &job->receiver, err);
+}
+
+/* ---- copying ----------------------------------------------------------------------------------- */
+
+static int
+plan(struct backup_job *job, struct gsp_error *err)
+{
+    struct source_list *src = &job->src;
+    struct gsp_mode_env env = {
+        .struct_size = sizeof env, .cluster = &job->start.data.cluster, .start_lsn = job->b.start_lsn};
+    auto_free struct gsp_file *files = calloc(src->n_files + 1, sizeof *files);
+    auto_free struct gsp_plan *plans = calloc(src->n_files + 1, sizeof *plans);
+    if (files == NULL || plans == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    for (size_t i = 0; i < src->n_files; i++)
+        files[i] =
+            (struct gsp_file){.path = src->files[i].source, .size = src->files[i].size, .action = src->files[i].action};
+    void *mode_plan = NULL;
+    const struct gsp_mode_ops *ops = job->start.mode_ops;
+    int rc = ops->begin(job->start.mode->state, job->start.mode_opts, &env, &mode_plan, err);
+    if (rc == 0)
+        rc = ops->plan_files(mode_plan, files, (uint32_t)src->n_files, plans, err);
+    ops->end(mode_plan);
+    for (size_t i = 0; rc == 0 && i < src->n_files; i++)
+        if (plans[i].action != GSP_PLAN_ALL)
+            rc =
+                gsp_fail(err, GSP_E_UNSUPPORTED, 0, "mode '%s' plans an action this version does not know", ops->label);
+    return rc;
+}
+
+static int
+make_directories(struct backup_job *job, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    for (size_t i = 0; i < job->src.n_dirs; i++) {
+        if (strcmp(job->src.dirs[i].path, job->start.data.dialect->wal_dir) == 0)
+            continue; /* made before the receiver started */
+        int rc = join(path, job->database_dir, job->src.dirs[i].path, err);
+        if (rc == 0)
+            rc = store_mkdir(&job->e->repo, path, 0700, 0, err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int
+scan_for_copy(struct backup_job *job, struct gsp_error *err)
+{
+    char size[24];
+    int rc = scan_source(&job->start.data, job->start.classify_flags, 0, &job->src, err);
+    if (rc != 0)
+        return rc;
+    if (job->src.n_files + job->src.n_dirs < ENTRIES_MIN)
+        return gsp_fail(err, GSP_E_PERM, 0,
+            "PGDATA is almost empty. Either it was concurrently deleted or gs_probackup do not possess sufficient "
+            "permissions to list PGDATA content");
+    job->b.pgdata_bytes = (int64_t)(job->src.bytes + 4096 * job->src.n_dirs);
+    format_size_pretty(job->b.pgdata_bytes, size, sizeof size);
+    log_info("PGDATA size: %s, %zu files", size, job->src.n_files);
+    return 0;
+}
+
+static int
+copy_cluster(struct backup_job *job, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    int rc = scan_for_copy(job, err);
+    if (rc == 0)
+        rc = plan(job, err);
+    if (rc == 0)
+        rc = make_directories(job, err);
+    if (rc == 0)
+        rc = join(path, job->dir, "page_header_map", err);
+    if (rc == 0)
+        rc = header_map_create(&job->e->repo, path, &job->map, err);
+    if (rc != 0)
+        return rc;
+    job->copy = (struct copy){.side = &job->start.data,
+        .repo = &job->e->repo,
+        .database_dir = job->database_dir,
+        .src = &job->src,
+        .codec = &job->start.codec,
+        .codec_name = job->start.codec_name,
+        .map = job->map,
+        .start_lsn = job->b.start_lsn,
+        .wal = job->receiver};
+    log_info("Start backing up files");
+    rc = copy_files(&job->copy, job->e->threads, job->e->progress, err);
+    /* After every other file: on a standby the control file says how far the copied pages go. */
+    for (size_t i = 0; rc == 0 && i < job->src.n_files; i++)
+        if (job->src.files[i].action == GSP_CLASS_CONTROL)
+            rc = copy_control(&job->copy, &job->src.files[i], err);
+    if (rc == 0) {
+        struct header_map_writer *map = job->map;
+        job->map = NULL;
+        rc = header_map_commit(map, err);
+    }
+    return rc;
+}
+
+/* ---- the end of a backup ----------------------------------------------------------------------- */
+
+/* A file that the server or we made up, beside the copied ones. */
+static int
+add_text_file(struct backup_job *job, const char *name, const char *text, size_t len, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    struct store *repo = &job->e->repo;
+    int rc = join(path, job->database_dir, name, err);
+    if (rc == 0)
+        rc = store_write_all(repo, path, 0600, 0, text, len, err);
+    struct file_entry *f = rc == 0 ? filelist_add(&job->list, name, "none", err) : NULL;
+    if (f == NULL)
+        return err->code;
+    f->size = (int64_t)len;
+    f->mode = S_IFREG | 0600;
+    f->crc = plugin_host()->crc32c(0, text, len);
+    return 0;
+}
+
+static int
+add_database(void *arg, uint32_t oid, const char *name)
+{
+    database_map_add_line(arg, oid, name);
+    return 0;
+}
+
+static int
+end_on_server(struct backup_job *job, struct gsp_error *err)
+{
+    char restore_point[64];
+    struct gsp_end end = {.struct_size = sizeof end};
+    auto_strbuf databases = STRBUF_INIT;
+    int64_t timeout = config_get_us(job->e->cfg, "archive-timeout");
+    const struct gsp_server_ops *ops = job->start.server_ops;
+    (void)snprintf(restore_point, sizeof restore_point, "pg_probackup, backup_id %s", job->b.id);
+    int rc = ops->databases(job->start.srv, add_database, &databases, err);
+    if (rc == 0)
+        rc = ops->backup_end(job->start.srv, restore_point, timeout, &end, err);
+    if (rc != 0)
+        return rc;
+    job->b.stop_lsn = end.stop_lsn;
+    job->b.recovery_xid = end.recovery_xid;
+    /* Whole seconds in the catalog, rounded up: every commit of the backup is then before it. */
+    job->b.recovery_time = (end.recovery_time_us + 999999) / 1000000;
+    rc = copy_string(&job->b.recovery_name, restore_point, err);
+    log_log("Database backup stop, stop LSN " GSP_LSN_FMT, GSP_LSN_ARGS(end.stop_lsn));
+    gsp_lsn torn = atomic_load(&job->copy.torn_lsn);
+    if (rc == 0 && torn > end.stop_lsn)
+        rc = gsp_fail(err, GSP_E_CORRUPT, 0,
+            "a page with a wrong checksum carries LSN " GSP_LSN_FMT ", which is after the stop LSN " GSP_LSN_FMT,
+            GSP_LSN_ARGS(torn), GSP_LSN_ARGS(end.stop_lsn));
+    if (rc == 0)
+        rc = wal_receiver_finish(job->receiver, end.stop_lsn, timeout, err);
+    if (rc == 0)
+        rc = add_text_file(job, job->start.data.dialect->label_file, end.label, strlen(end.label), err);
+    if (rc == 0 && end.map[0] != '\0')
+        rc = add_text_file(job, job->start.data.dialect->map_file, end.map, strlen(end.map), err);
+    if (rc == 0)
+        rc = strbuf_check(&databases, err);
+    return rc == 0 ? add_text_file(job, "database_map", strbuf_str(&databases), databases.len, err) : rc;
+}
+
+/* Every copied file and directory into the list; strings stay in the scan's arena. */
+static int
+list_copied(struct backup_job *job, struct gsp_error *err)
+{
+    struct source_list *src = &job->src;
+    for (size_t i = 0; i < src->n_dirs; i++) {
+        struct file_entry *f = filelist_add(&job->list, src->dirs[i].path, "none", err);
+        if (f == NULL)
+            return err->code;
+        const char *path = f->path, *alg = f->compress_alg;
+        *f = src->dirs[i];
+        f->path = path;
+        f->compress_alg = alg;
+    }
+    for (size_t i = 0; i < src->n_files; i++) {
+        if (src->files[i].vanished)
+            continue;
+        struct file_entry *f =
+            filelist_add(&job->list, src->files[i].entry.path, src->files[i].entry.compress_alg, err);
+        if (f == NULL)
+            return err->code;
+        const char *path = f->path, *alg = f->compress_alg;
+        *f = src->files[i].entry;
+        f->path = path;
+        f->compress_alg = alg;
+    }
+    return wal_receiver_add_files(job->receiver, job->start.data.dialect->wal_dir, &job->list, err);
+}
+
+static void
+sum_sizes(struct backup_job *job)
+{
+    size_t wal_prefix = strlen(job->start.data.dialect->wal_dir);
+    job->b.data_bytes = job->b.wal_bytes = 0;
+    for (size_t i = 0; i < job->list.n; i++) {
+        const struct file_entry *f = &job->list.entries[i];
+        int is_wal = strncmp(f->path, job->start.data.dialect->wal_dir, wal_prefix) == 0 && f->path[wal_prefix] == '/';
+        if (file_entry_is_dir(f))
+            job->b.data_bytes += 4096;
+        else if (is_wal)
+            job->b.wal_bytes += f->size;
+        else
+            job->b.data_bytes += f->size;
+    }
+    job->b.uncompressed_bytes = (int64_t)(atomic_load(&job->copy.uncompressed_bytes) + 4096 * job->src.n_dirs);
+}
+
+/* List and header map first, then everything durable, and only then a control file that says DONE. */
+static int
+complete(struct backup_job *job, struct gsp_error *err)
+{
+    struct engine *e = job->e;
+    char path[PATH_SIZE], elapsed[24];
+    int rc = list_copied(job, err);
+    if (rc == 0)
+        rc = join(path, job->dir, "backup_content.control", err);
+    if (rc != 0)
+        return rc;
+    filelist_sort(&job->list);
+    sum_sizes(job);
+    rc = filelist_write(&e->repo, path, &job->list, &job->b.content_crc, err);
+    if (rc == 0 && e->no_sync) {
+        log_warning("Backup files are not synced to disk");
+    } else if (rc == 0) {
+        int64_t began = monotonic_us();
+        log_info("Syncing backup files to disk");
+        rc = sync_backup(&e->repo, job->dir, &job->list, err);
+        format_interval_pretty(monotonic_us() - began, elapsed, sizeof elapsed);
+        if (rc == 0)
+            log_info("Backup files are synced, time elapsed: %s", elapsed);
+    }
+    if (rc != 0)
+        return rc;
+    job->b.end_time = now_seconds();
+    job->b.status = BACKUP_DONE;
+    return backup_save(&e->repo, e->instance, &job->b, err);
+}
+
+static int
+take(struct backup_job *job, struct gsp_error *err)
+{
+    char elapsed[24];
+    int64_t began = monotonic_us();
+    int rc = filelist_new(&job->list, err);
+    if (rc == 0)
+        rc = begin_on_server(job, err);
+    if (rc == 0)
+        rc = copy_cluster(job, err);
+    if (rc == 0) {
+        format_interval_pretty(monotonic_us() - began, elapsed, sizeof elapsed);
+        log_info("Data files are transferred, time elapsed: %s", elapsed);
+        rc = end_on_server(job, err);
+    }
+    return rc == 0 ? complete(job, err) : rc;
+}
+
+/* The server leaves backup mode when its session closes, the slot goes with the replication connection. */
+static void
+leave_server(struct backup_job *job)
+{
+    wal_receiver_free(job->receiver);
+    job->receiver = NULL;
+    if (job->wal != NULL)
+        job->start.server_ops->wal_close(job->wal);
+    job->wal = NULL;
+    backup_start_end_session(&job->start);
+}
+
+static void
+mark_failed(struct backup_job *job)
+{
+    struct gsp_error err = {0};
+    if (job->b.id[0] == '\0' || job->b.status != BACKUP_RUNNING)
+        return;
+    log_warning("Backup %s is running, setting its status to ERROR", job->b.id);
+    job->b.status = BACKUP_ERROR;
+    job->b.end_time = now_seconds();
+    if (backup_save(&job->e->repo, job->e->instance, &job->b, &err) != 0)
+        log_warning("Status of backup %s stays RUNNING: %s", job->b.id, err.msg);
+}
+
+static void
+backup_job_close(struct backup_job *job)
+{
+    leave_server(job);
+    header_map_abort(job->map);
+    mark_failed(job);
+    filelist_clear(&job->list);
+    source_list_clear(&job->src);
+    backup_unlock(job->lock);
+    backup_start_close(&job->start);
+    backup_clear(&job->b);
+}
+
+static int
+verdict(struct backup_job *job, struct gsp_error *err)
+{
+    char size[24];
+    int rc = 0;
+    if (!job->opts->no_validate)
+        rc = validate_backup(job->e, &job->b, job->opts->skip_block_validation, err);
+    if (rc != 0)
+        return rc;
+    format_size_pretty(job->b.data_bytes + job->b.wal_bytes, size, sizeof size);
+    log_info("Backup %s resident size: %s", job->b.id, size);
+    if (backup_is_valid(&job->b)) {
+        log_info("Backup %s completed", job->b.id);
+        return 0;
+    }
+    (void)gsp_fail(err, GSP_E_CORRUPT, 0, "Backup %s failed: it did not pass its own validation", job->b.id);
+    return gsp_hint(err,
+        "the warnings above name the files; check the storage of the catalog, delete the backup and take a new one");
+}
+
+int
+backup_run(struct engine *e, const struct backup_options *opts, char ret_id[BACKUP_ID_SIZE], struct gsp_error *err)
+{
+    struct backup_job job = {.e = e, .opts = opts, .started_us = monotonic_us()};
+    ret_id[0] = '\0';
+    backup_init(&job.b);
+    int rc = backup_start_open(&job.start, e, opts, err);
+    if (rc == 0)
+        rc = create_in_catalog(&job, err);
+    if (rc == 0)
+        rc = take(&job, err);
+    (void)snprintf(ret_id, BACKUP_ID_SIZE, "%s", job.b.id);
+    leave_server(&job);
+    if (rc == 0)
+        rc = verdict(&job, err);
+    backup_job_close(&job);
+    return rc;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/engine/backup_start.h"
+
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "core/base/cleanup.h"
+#include "core/base/log.h"
+#include "core/base/number.h"
+#include "core/engine/scan.h"
+
+static int
+bind_mode(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
+{
+    struct plugin *mode;
+    int rc = registry_find(e->reg, GSP_KIND_MODE, opts->mode, &mode, err);
+    if (rc == 0)
+        rc = plugin_load(mode, err);
+    if (rc == 0)
+        rc = config_bind(e->cfg, mode, &s->mode_opts, err);
+    if (rc == 0) {
+        s->mode = mode;
+        s->mode_ops = mode->ops;
+    }
+    return rc;
+}
+
+int
+check_owner(const char *path, uint32_t uid, struct gsp_error *err)
+{
+    if (geteuid() == uid)
+        return 0;
+    struct passwd entry, *found = NULL;
+    char buf[1024], name[64];
+    if (getpwuid_r(uid, &entry, buf, sizeof buf, &found) == 0 && found != NULL)
+        (void)snprintf(name, sizeof name, "%s", found->pw_name);
+    else
+        (void)snprintf(name, sizeof name, "#%" PRIu32, uid);
+    (void)gsp_fail(err, GSP_E_PERM, 0, "'%s' belongs to user %s, and gs_probackup runs as another user", path, name);
+    return gsp_hint(err, "run it as the owner: sudo -u %s gs_probackup ...", name);
+}
+
+/* The server is that of the data directory, and of the instance. */
+static int
+check_identity(struct backup_start *s, struct engine *e, struct gsp_error *err)
+{
+    const struct gsp_cluster *cluster = &s->data.cluster;
+    uint64_t expected = config_get_u64(e->cfg, "system-identifier");
+    s->identity.struct_size = sizeof s->identity;
+    int rc = s->server_ops->identify(s->srv, &s->identity, err);
+    if (rc != 0)
+        return rc;
+    if (s->identity.system_id != cluster->system_id) {
+        (void)gsp_fail(err, GSP_E_CONFIG, 0,
+            "Backup data directory was initialized for system id %" PRIu64
+            ", but connected instance system id is %" PRIu64,
+            cluster->system_id, s->identity.system_id);
+        return gsp_hint(err, "-D must be the data directory of the server that -h and -p lead to");
+    }
+    if (expected != 0 && expected != cluster->system_id) {
+        (void)gsp_fail(err, GSP_E_CONFIG, 0,
+            "Backup data directory was initialized for system id %" PRIu64
+            ", but target backup directory system id is %" PRIu64,
+            cluster->system_id, expected);
+        return gsp_hint(err, "this instance of the catalog belongs to another cluster; use add-instance for this one");
+    }
+    if (s->identity.page_size != cluster->page_size)
+        return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "block_size(%u) is not compatible(%u expected)",
+            s->identity.page_size, cluster->page_size);
+    if (s->identity.in_recovery)
+        log_info("Backup is going to be taken from standby");
+    log_log("%s, system id %" PRIu64 ", page checksums are %s", s->identity.version, cluster->system_id,
+        cluster->checksum_version != 0 ? "on" : "off");
+    if (cluster->checksum_version == 0)
+        log_warning(
+            "This cluster was initialized without data block checksums, gs_probackup will not be able to detect "
+            "corruption of data pages beyond their headers");
+    return 0;
+}
+
+static int
+set_password(struct engine *e, const struct plugin *server, const char *password, struct gsp_error *err)
+{
+    char key[64];
+    (void)snprintf(key, sizeof key, "server.%s.password", server->name);
+    return config_set(e->cfg, key, password, CONFIG_CMDLINE, "-W (--password)", err);
+}
+
+static int
+connect_once(struct backup_start *s, struct engine *e, struct gsp_error *err)
+{
+    const struct plugin *server = s->data.server;
+    plugin_free_options(s->server_opts);
+    s->server_opts = NULL;
+    int rc = config_bind(e->cfg, server, &s->server_opts, err);
+    return rc == 0 ? s->server_ops->open(server->state, s->server_opts, &s->srv, err) : rc;
+}
+
+/* A login that fails for want of a password is tried once more with one from the user. */
+static int
+connect_to_server(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
+{
+    struct plugin *server;
+    int rc = registry_find(e->reg, GSP_KIND_SERVER, s->data.server->name, &server, err);
+    if (rc == 0)
+        rc = plugin_load(server, err);
+    s->server_ops = server != NULL && rc == 0 ? server->ops : NULL;
+    if (rc == 0 && opts->password != NULL)
+        rc = set_password(e, server, opts->password, err);
+    if (rc != 0)
+        return rc;
+    struct gsp_error first = {0};
+    rc = connect_once(s, e, &first);
+    if (rc == GSP_E_PERM && strcmp(first.where, "password") == 0 && opts->ask_password != NULL &&
+        opts->password == NULL) {
+        auto_free char *password = opts->ask_password(opts->ask_arg, err);
+        if (password == NULL)
+            return err->code;
+        rc = set_password(e, server, password, err);
+        explicit_bzero(password, strlen(password));
+        return rc == 0 ? connect_once(s, e, err) : rc;
+    }
+    if (rc != 0)
+        *err = first;
+    return rc;
+}
+
+/* What the data takes uncompressed must fit; compressed it may, so then it is only a warning. */
+static int
+check_space(struct backup_start *s, struct engine *e, struct gsp_error *err)
+{
+    char have[24], want[24];
+    struct source_list list = {0};
+    struct gsp_space space = {.struct_size = sizeof space};
+    if (e->repo.ops->space == NULL)
+        return 0;
+    int rc = scan_source(&s->data, s->classify_flags, 1, &list, err);
+    uint64_t need = list.bytes + 4096 * list.n_dirs + 2 * (uint64_t)s->data.cluster.wal_segment_size;
+    source_list_clear(&list);
+    if (rc == 0)
+        rc = e->repo.ops->space(e->repo.handle, "backups", &space, err);
+    if (rc != 0)
+        return rc;
+    format_size_pretty((int64_t)space.free_bytes, have, sizeof have);
+    format_size_pretty((int64_t)need, want, sizeof want);
+    log_log("The remaining disk space is: %s; The required space for backup is: %s", have, want);
+    if (space.free_bytes > need)
+        return 0;
+    if (s->codec.plugin != NULL && space.free_bytes > need / 8) {
+        log_warning("The remaining disk space is %s and the data takes %s before compression; the backup may not fit",
+            have, want);
+        return 0;
+    }
+    (void)gsp_fail(err, GSP_E_NOSPC, 0,
+        "There is not enough remaining disk space for backup in '%s': %s are free, %s are needed", e->repo.root, have,
+        want);
+    return gsp_hint(err, "delete old backups (gs_probackup delete -i ID), or back up with --compress-algorithm=zlib");
+}
+
+static int
+open_all(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
+{
+    const char *pgdata = config_get(e->cfg, "pgdata");
+    struct gsp_stat st;
+    if (pgdata == NULL)
+        return gsp_fail(err, GSP_E_USAGE, 0, "required parameter not specified: PGDATA (-D, --pgdata)");
+    int rc = bind_mode(s, e, opts, err);
+    if (rc == 0) {
+        s->codec_name = config_get(e->cfg, "compress-algorithm");
+        rc = codec_open(e, s->codec_name, &s->codec, err);
+    }
+    if (rc == 0)
+        rc = data_side_open(&s->data, e->cfg, e->reg, pgdata, err);
+    if (rc == 0)
+        rc = store_stat(&s->data.store, "", &st, err);
+    if (rc == 0)
+        rc = check_owner(pgdata, st.uid, err);
+    if (rc == 0)
+        rc = connect_to_server(s, e, opts, err);
+    if (rc == 0)
+        rc = check_identity(s, e, err);
+    return rc == 0 ? check_space(s, e, err) : rc;
+}
+
+int
+backup_start_open(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
+{
+    memset(s, 0, sizeof *s);
+    s->classify_flags = (opts->include_logs ? GSP_CLASSIFY_LOGS : 0) | (opts->include_slots ? GSP_CLASSIFY_SLOTS : 0);
+    return open_all(s, e, opts, err);
+}
+
+void
+backup_start_end_session(struct backup_start *s)
+{
+    if (s->srv != NULL)
+        s->server_ops->close(s->srv);
+    s->srv = NULL;
+}
+
+void
+backup_start_close(struct backup_start *s)
+{
+    backup_start_end_session(s);
+    plugin_free_options(s->server_opts);
+    plugin_free_options(s->mode_opts);
+    codec_close(&s->codec);
+    data_side_close(&s->data);
+}

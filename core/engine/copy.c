@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/engine/copy.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/base/cancel.h"
+#include "core/base/crc32c.h"
+#include "core/base/log.h"
+#include "core/base/path.h"
+#include "core/io/page_batch.h"
+
+enum {
+    REREAD_TIMES = 100, /* a torn page is whole again within microseconds; this is a second in all */
+    REREAD_PAUSE_MS = 10,
+    REPORTED_PAGES_MAX = 50, /* then only counted */
+    ZERO_RUN_BYTES = 64 * 1024
+};
+
+/* One worker's tools. */
+struct copier {
+    struct copy *copy;
+    struct page_batch batch;
+    struct header_stream *headers;
+    struct page_header *records; /* batch.cap */
+};
+
+/* The stored file being written; opened with its first bytes, so that an empty one leaves nothing. */
+struct target {
+    struct store_put put;
+    uint64_t size;
+    uint32_t crc;
+};
+
+static void
+target_close(struct target *t)
+{
+    store_put_abort(&t->put);
+}
+
+static int
+target_path(const struct copy *c, const struct source_file *f, char path[PATH_SIZE], struct gsp_error *err)
+{
+    return path_join(path, c->database_dir, f->entry.path)
+               ? 0
+               : gsp_fail(err, GSP_E_UNSUPPORTED, 0, "path too long in the catalog: '%s'", f->entry.path);
+}
+
+static int
+target_open(struct target *t, const struct copy *c, const struct source_file *f, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    if (t->put.handle != NULL)
+        return 0;
+    int rc = target_path(c, f, path, err);
+    return rc == 0 ? store_put_begin(c->repo, path, 0600, 0, &t->put, err) : rc;
+}
+
+static int
+target_append(struct target *t, const void *data, size_t len, struct gsp_error *err)
+{
+    int rc = store_put_pwrite(&t->put, data, len, t->size, err);
+    if (rc == 0) {
+        t->crc = crc32c(t->crc, data, len);
+        t->size += len;
+    }
+    return rc;
+}
+
+/* ---- pages ------------------------------------------------------------------------------------- */
+
+static int
+is_bad(uint8_t state)
+{
+    return state == GSP_PAGE_HEADER || state == GSP_PAGE_CHECKSUM;
+}
+
+static uint32_t
+count_bad(const struct page_batch *b)
+{
+    uint32_t bad = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        bad += (uint32_t)is_bad(b->state[i]);
+    return bad;
+}
+
+static void
+pause_before_reread(void)
+{
+    struct timespec ts = {.tv_nsec = REREAD_PAUSE_MS * 1000000L};
+    (void)nanosleep(&ts, NULL);
+}
+
+/* Read the bad pages of a batch again, only those, until they are whole: the server may be writing them. */
+static int
+reread_torn(struct copier *w, struct store_file *in, uint64_t base_block, struct gsp_error *err)
+{
+    struct page_batch *b = &w->batch;
+    for (int round = 0; round < REREAD_TIMES && count_bad(b) > 0; round++) {
+        int rc = jobs_check(&w->copy->jobs, err);
+        if (rc != 0)
+            return rc;
+        if (round > 0)
+            pause_before_reread();
+        for (uint32_t i = 0; i < b->n; i++) {
+            if (!is_bad(b->state[i]))
+                continue;
+            atomic_fetch_add_explicit(&w->copy->repeated_reads, 1, memory_order_relaxed);
+            int64_t got =
+                store_file_pread(in, page_batch_page(b, i), b->page_size, (uint64_t)b->block[i] * b->page_size, err);
+            if (got < 0)
+                return (int)got;
+            if (got < (int64_t)b->page_size) {
+                /* Truncated away meanwhile: the file ends here, WAL knows the rest. */
+                b->n = i;
+                break;
+            }
+        }
+        page_batch_check(b, w->copy->side->dialect, &w->copy->side->cluster, base_block);
+    }
+    return 0;
+}
+
+static void
+note_torn_lsn(struct copy *c, gsp_lsn lsn)
+{
+    uint_fast64_t seen = atomic_load(&c->torn_lsn);
+    while (lsn > seen && !atomic_compare_exchange_weak(&c->torn_lsn, &seen, lsn)) {
+    }
+}
+
+/* What stays bad after all repeats: newer than the start it is replayed by WAL, otherwise it is corrupt. */
+static void
+judge_bad_pages(struct copier *w, const struct source_file *f)
+{
+    struct copy *c = w->copy;
+    struct page_batch *b = &w->batch;
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (!is_bad(b->state[i]))
+            continue;
+        if (b->lsn[i] > c->start_lsn && b->state[i] == GSP_PAGE_CHECKSUM) {
+            note_torn_lsn(c, b->lsn[i]);
+            continue;
+        }
+        if (atomic_fetch_add(&c->corrupt_pages, 1) >= REPORTED_PAGES_MAX)
+            continue;
+        if (b->state[i] == GSP_PAGE_HEADER)
+            log_warning("Corruption detected in file \"%s\", block %u: page header invalid, LSN " GSP_LSN_FMT,
+                f->source, b->block[i], GSP_LSN_ARGS(b->lsn[i]));
+        else
+            log_warning("Corruption detected in file \"%s\", block %u: page verification failed, LSN " GSP_LSN_FMT
+                        ", stored checksum %u, calculated %u",
+                f->source, b->block[i], GSP_LSN_ARGS(b->lsn[i]), b->stored_sum[i], b->sum[i]);
+    }
+}
+
+static int
+store_batch(struct copier *w, const struct source_file *f, struct target *t, struct gsp_error *err)
+{
+    struct page_batch *b = &w->batch;
+    const uint8_t *bytes;
+    uint32_t len;
+    int rc = page_batch_frame(b, &bytes, &len, err);
+    if (rc == 0)
+        rc = target_open(t, w->copy, f, err);
+    if (rc != 0)
+        return rc;
+    if (t->size + len > UINT32_MAX / 2)
+        return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "file '%s' is too large for the catalog format", f->source);
+    for (uint32_t i = 0; i < b->n; i++)
+        w->records[i] = (struct page_header){.lsn = b->lsn[i],
+            .block = b->block[i],
+            .pos = (uint32_t)t->size + b->out_span[i].off - PAGE_FRAME_BYTES,
+            .checksum = b->sum[i]};
+    rc = header_stream_add(w->headers, w->records, b->n, err);
+    return rc == 0 ? target_append(t, bytes, len, err) : rc;
+}
+
+static int
+copy_pages(struct copier *w, struct source_file *f, struct store_file *in, struct target *t, struct gsp_error *err)
+{
+    struct copy *c = w->copy;
+    struct page_batch *b = &w->batch;
+    const struct gsp_cluster *cluster = &c->side->cluster;
+    uint64_t base_block = (uint64_t)f->entry.segment * cluster->segment_blocks;
+    uint32_t n_blocks = (uint32_t)(f->size / b->page_size), done = 0;
+    if (f->size / b->page_size > cluster->segment_blocks)
+        return gsp_fail(err, GSP_E_CORRUPT, 0, "file '%s' is longer than a segment", f->source);
+    header_stream_reset(w->headers);
+    /* Blocks that were added after the scan are WAL's business. */
+    while (done < n_blocks) {
+        uint32_t want = n_blocks - done < b->cap ? n_blocks - done : b->cap;
+        int rc = jobs_check(&c->jobs, err);
+        if (rc == 0)
+            rc = page_batch_read(b, in, done, want, err);
+        if (rc != 0)
+            return rc;
+        page_batch_check(b, c->side->dialect, cluster, base_block);
+        if (count_bad(b) > 0) {
+            rc = reread_torn(w, in, base_block, err);
+            if (rc != 0)
+                return rc;
+            judge_bad_pages(w, f);
+        }
+        if (b->n > 0)
+            rc = store_batch(w, f, t, err);
+        if (rc != 0)
+            return rc;
+        done += b->n;
+        progress_add(&c->progress, (uint64_t)b->n * b->page_size, 0);
+        if (b->n < want)
+            break;
+    }
+    f->entry.n_blocks = (int32_t)done;
+    f->entry.compress_alg = c->codec_name;
+    atomic_fetch_add_explicit(&c->uncompressed_bytes, (uint64_t)done * b->page_size, memory_order_relaxed);
+    return done > 0 ? header_map_append(c->map, w->headers, (uint32_t)t->size, &f->entry, err) : 0;
+}
+
+/* ---- other files ------------------------------------------------------------------------------- */
+
+static int
+is_zero(const uint8_t *p, size_t len)
+{
+    return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
+}
+
+/* Write what is not zero; runs of zeros become holes of the stored file. */
+static int
+append_sparse(struct target *t, const uint8_t *data, size_t len, struct gsp_error *err)
+{
+    for (size_t from = 0; from < len;) {
+        size_t to = from;
+        while (to < len) {
+            size_t run = len - to < ZERO_RUN_BYTES ? len - to : ZERO_RUN_BYTES;
+            if (is_zero(data + to, run))
+                break;
+            to += run;
+        }
+        if (to > from) {
+            int rc = store_put_pwrite(&t->put, data + from, to - from, t->size + from, err);
+            if (rc != 0)
+                return rc;
+        }
+        from = to;
+        while (from < len) {
+            size_t run = len - from < ZERO_RUN_BYTES ? len - from : ZERO_RUN_BYTES;
+            if (!is_zero(data + from, run))
+                break;
+            from += run;
+        }
+    }
+    t->crc = crc32c(t->crc, data, len);
+    t->size += len;
+    return 0;
+}
+
+static int
+copy_bytes(struct copier *w, struct source_file *f, struct store_file *in, struct target *t, struct gsp_error *err)
+{
+    struct copy *c = w->copy;
+    uint8_t *buffer = w->batch.raw;
+    for (;;) {
+        int rc = jobs_check(&c->jobs, err);
+        if (rc != 0)
+            return rc;
+        int64_t got = store_file_pread(in, buffer, PAGE_BATCH_BYTES, t->size, err);
+        if (got < 0)
+            return (int)got;
+        if (got == 0)
+            return 0;
+        rc = target_open(t, c, f, err);
+        if (rc == 0)
+            rc = append_sparse(t, buffer, (size_t)got, err);
+        if (rc != 0)
+            return rc;
+        progress_add(&c->progress, (uint64_t)got, 0);
+        atomic_fetch_add_explicit(&c->uncompressed_bytes, (uint64_t)got, memory_order_relaxed);
+        if (got < PAGE_BATCH_BYTES)
+            return 0;
+    }
+}
+
+/* ---- the worker -------------------------------------------------------------------------------- */
+
+static int
+copy_file(struct copier *w, struct source_file *f, struct gsp_error *err)
+{
+    auto_store_file in = {0};
+    struct target t __attribute__((cleanup(target_close))) = {0};
+    struct gsp_error open_err = {0};
+    int rc = store_file_open(&w->copy->side->store, f->source, &in, &open_err);
+    if (rc == GSP_E_NOENT) {
+        f->vanished = 1;
+        log_log("File not found: \"%s\"", f->source);
+        return 0;
+    }
+    if (rc != 0) {
+        *err = open_err;
+        return rc;
+    }
+    rc = f->action == GSP_CLASS_PAGES ? copy_pages(w, f, &in, &t, err) : copy_bytes(w, f, &in, &t, err);
+    if (rc == 0 && t.put.handle != NULL)
+        rc = store_put_commit(&t.put, t.size, err);
+    if (rc != 0)
+        return rc;
+    f->entry.size = (int64_t)t.size;
+    f->entry.crc = t.crc;
+    return 0;
+}
+
+static int
+copier_open(void *arg, void **ret, struct gsp_error *err)
+{
+    struct copy *c = arg;
+    struct copier *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    *ret = w;
+    w->copy = c;
+    int rc = page_batch_init(&w->batch, c->side->cluster.page_size, codec_ops(c->codec),
+        c->codec->plugin != NULL ? c->codec->plugin->state : NULL, c->codec->opts, err);
+    if (rc == 0)
+        rc = header_stream_new(&w->headers, err);
+    if (rc == 0) {
+        w->records = calloc(w->batch.cap, sizeof *w->records);
+        if (w->records == NULL)
+            rc = gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    }
+    return rc;
+}
+
+static void
+copier_close(void *worker)
+{
+    struct copier *w = worker;
+    if (w == NULL)
+        return;
+    page_batch_free(&w->batch);
+    header_stream_free(w->headers);
+    free(w->records);
+    free(w);
+}
+
+static int
+copy_item(void *arg, void *worker, size_t i, struct gsp_error *err)
+{
+    struct copy *c = arg;
+    struct source_file *f = &c->src->files[i];
+    if (f->action == GSP_CLASS_CONTROL)
+        return 0;
+    int rc = copy_file(worker, f, err);
+    progress_add(&c->progress, 0, 1);
+    return rc != 0 ? gsp_prefix(err, "file '%s'", f->source) : 0;
+}
+
+static int
+copy_tick(void *arg, struct gsp_error *err)
+{
+    struct copy *c = arg;
+    progress_tick(&c->progress);
+    return c->wal != NULL ? wal_receiver_check(c->wal, err) : 0;
+}
+
+/* Largest first: the last worker to finish is then busy with something small. */
+static int
+by_size_descending(const void *a, const void *b)
+{
+    const struct source_file *x = a, *y = b;
+    return x->size < y->size ? 1 : x->size > y->size ? -1 : strcmp(x->source, y->source);
+}
+
+int
+copy_files(struct copy *c, unsigned threads, int show_progress, struct gsp_error *err)
+{
+    if (c->src->n_files > 1)
+        qsort(c->src->files, c->src->n_files, sizeof *c->src->files, by_size_descending);
+    c->jobs = (struct jobs){.n_items = c->src->n_files,
+        .threads = threads,
+        .arg = c,
+        .worker_open = copier_open,
+        .worker_close = copier_close,
+        .item = copy_item,
+        .tick = copy_tick};
+    progress_begin(&c->progress, "Copying", c->src->bytes, c->src->n_files, show_progress);
+    int rc = jobs_run(&c->jobs, err);
+    progress_end(&c->progress);
+    if (rc != 0)
+        return rc;
+    uint64_t reread = atomic_load(&c->repeated_reads), corrupt = atomic_load(&c->corrupt_pages);
+    if (reread > 0)
+        log_log("%" PRIu64 " reads were repeated because the server was writing the page", reread);
+    if (corrupt > 0) {
+        (void)gsp_fail(err, GSP_E_CORRUPT, 0,
+            "%" PRIu64 " corrupt page(s) in the data directory '%s', see the warnings above", corrupt,
+            c->side->store.root);
+        return gsp_hint(err, "the server's own files are damaged: find the relations with pg_amcheck or oid2name, and "
+                             "restore them from an older backup");
+    }
+    return 0;
+}
+
+int
+copy_control(struct copy *c, struct source_file *f, struct gsp_error *err)
+{
+    enum { CONTROL_MAX = 1024 * 1024 };
+    auto_strbuf bytes = STRBUF_INIT;
+    char path[PATH_SIZE];
+    struct gsp_cluster cluster;
+    int rc = target_path(c, f, path, err);
+    for (int round = 0; rc == 0; round++) {
+        struct gsp_error torn = {0};
+        strbuf_reset(&bytes);
+        cluster.struct_size = sizeof cluster;
+        rc = store_read_all(&c->side->store, f->source, CONTROL_MAX, &bytes, err);
+        if (rc != 0)
+            break;
+        /* The server rewrites it in place: a wrong checksum is read again before it is believed. */
+        rc = c->side->dialect->control_parse(strbuf_str(&bytes), (uint32_t)bytes.len, &cluster, &torn);
+        if (rc == 0)
+            break;
+        if (round == REREAD_TIMES) {
+            *err = torn;
+            break;
+        }
+        rc = cancel_check(err);
+        pause_before_reread();
+    }
+    if (rc == 0)
+        rc = c->side->dialect->control_crc(strbuf_str(&bytes), (uint32_t)bytes.len, &f->entry.crc, err);
+    if (rc == 0)
+        rc = store_write_all(c->repo, path, 0600, 0, strbuf_str(&bytes), bytes.len, err);
+    if (rc != 0)
+        return gsp_prefix(err, "file '%s'", f->source);
+    f->entry.size = (int64_t)bytes.len;
+    atomic_fetch_add(&c->uncompressed_bytes, bytes.len);
+    return 0;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Making a whole tree durable. */
+#ifndef ENGINE_DURABILITY_H
+#define ENGINE_DURABILITY_H
+
+#include "core/catalog/filelist.h"
+
+/* sync_backup - every stored file and directory of a backup, its own directory, and the names of it in
+ * the instance. dir: the backup's directory in the catalog. */
+int sync_backup(struct store *repo, const char *dir, const struct filelist *list, struct gsp_error *err);
+/* sync_restored - every restored file and directory of a list below the root of a store. */
+int sync_restored(struct store *target, const struct filelist *list, struct gsp_error *err);
+
+#endif

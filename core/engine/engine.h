@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The engine's entry points, one per command that moves data, and what they share. The caller (core/cli)
+ * has bound the configuration and opened the catalog's store. Messages of progress are logged here;
+ * errors are returned. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "core/catalog/catalog.h"
+#include "core/config/config.h"
+#include "core/plugin/registry.h"
+
+struct engine {
+    struct config *cfg;
+    struct registry *reg;
+    struct store repo;
+    const char *instance; /* NULL for commands over all instances */
+    unsigned threads;     /* >= 1 */
+    int progress;         /* --progress: lines even without a terminal */
+    int no_sync;          /* --no-sync */
+};
+
+/* ---- one side's plugins (environment.c) -------------------------------------------------------- */
+
+/* A cluster's files: where they are, and the dialect that understands them. */
+struct data_side {
+    struct store store;
+    void *store_opts;
+    const struct plugin *server;
+    const struct gsp_dialect_ops *dialect;
+    struct gsp_cluster cluster;
+};
+
+/* engine_open_store - open the storage selected by the setting `which` ("storage.repo", "storage.data")
+ * at a root. opts: freed with plugin_free_options after store_close. */
+int engine_open_store(struct config *cfg, struct registry *reg, const char *which, const char *root, struct store *ret,
+    void **ret_opts, struct gsp_error *err);
+
+/* data_side_open - open a data directory, read its control file, choose the server plugin.
+ * errors NOENT (no such directory, no control file) UNSUPPORTED (no dialect knows it) and control_parse's */
+int data_side_open(
+    struct data_side *side, struct config *cfg, struct registry *reg, const char *pgdata, struct gsp_error *err);
+void data_side_close(struct data_side *side);
+
+/* dialect_of_backup - the dialect and cluster of a backup, from its stored control file.
+ * errors UNSUPPORTED when no plugin knows it */
+int dialect_of_backup(struct engine *e, const struct backup *b, const struct gsp_dialect_ops **ret_dialect,
+    struct gsp_cluster *ret_cluster, struct gsp_error *err);
+
+/* A compressor by its name in a catalog; "none" gives plugin NULL. */
+struct codec {
+    const struct plugin *plugin;
+    void *opts;
+};
+int codec_open(struct engine *e, const char *name, struct codec *ret, struct gsp_error *err);
+void codec_close(struct codec *codec);
+static inline const struct gsp_compressor_ops *
+codec_ops(const struct codec *codec)
+{
+    return codec->plugin != NULL ? codec->plugin->ops : NULL;
+}
+
+/* ---- commands ---------------------------------------------------------------------------------- */
+
+struct backup_options {
+    const char *mode; /* name of a mode plugin */
+    const char *note; /* or NULL */
+    int smooth_checkpoint;
+    const char *slot;  /* -S, or NULL */
+    int temp_slot;     /* --temp-slot */
+    int include_logs;  /* --backup-pg-log */
+    int include_slots; /* --backup-pg-replslot */
+    int no_validate;
+    int skip_block_validation;
+    const char *password; /* -W, or NULL */
+    /* Ask the user for a password (malloc'ed), when the server wants one. May be NULL itself (-w). */
+    char *(*ask_password)(void *arg, struct gsp_error *err);
+    void *ask_arg;
+};
+/* backup_run - take a backup. out ret_id: its id, also after a failure ("" when none was made). */
+int backup_run(struct engine *e, const struct backup_options *opts, char ret_id[BACKUP_ID_SIZE], struct gsp_error *err);
+
+struct tablespace_mapping {
+    const char *from, *to; /* absolute, canonical */
+};
+struct restore_options {
+    const char *pgdata;
+    const char *id; /* or NULL = the newest valid one */
+    const struct tablespace_mapping *mappings;
+    size_t n_mappings;
+    int no_validate;
+    int skip_block_validation;
+    int force;
+};
+int restore_run(struct engine *e, const struct restore_options *opts, struct gsp_error *err);
+
+struct validate_options {
+    const char *id; /* or NULL = every backup of the instance */
+    int skip_block_validation;
+};
+/* validate_run - check backups of one instance; statuses are updated. out ret_bad: backups not valid. */
+int validate_run(struct engine *e, const struct validate_options *opts, size_t *ret_bad, struct gsp_error *err);
+/* validate_backup - check one backup that the caller has locked, and set its status.
+ * Returns 0 when the check ran: b->status tells the verdict. */
+int validate_backup(struct engine *e, struct backup *b, int skip_block_validation, struct gsp_error *err);
+
+/* delete_run - remove a backup and everything made on top of it. */
+int delete_run(struct engine *e, const char *id, struct gsp_error *err);
+/* delete_backup - remove one backup whose exclusive lock the caller holds (taken over). */
+int delete_backup(struct engine *e, struct backup *b, struct backup_lock *lock, struct gsp_error *err);
+
+#endif

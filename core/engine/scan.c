@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/engine/scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/cancel.h"
+#include "core/base/cleanup.h"
+#include "core/base/log.h"
+#include "core/base/path.h"
+
+enum { DEPTH_MAX = 128 };
+
+struct walk {
+    struct data_side *side;
+    struct source_list *list;
+    uint32_t flags;
+    int quiet, encoded_names;
+    /* Identity of the directories from the root down to the current one: a link back into them is a loop. */
+    struct {
+        uint64_t dev, ino;
+    } ancestors[DEPTH_MAX];
+    unsigned depth;
+};
+
+static void *
+grown(void *array, size_t n, size_t *cap, size_t item)
+{
+    if (n < *cap)
+        return array;
+    size_t want = *cap == 0 ? 256 : *cap * 2;
+    void *bigger = realloc(array, want * item);
+    if (bigger != NULL)
+        *cap = want;
+    return bigger;
+}
+
+/* The path as it stands in the file list: percent-encoded when a line cannot carry it. */
+static const char *
+listed_path(struct walk *w, const char *path, uint8_t *ret_encoded)
+{
+    if (!path_needs_encoding(path))
+        return arena_strdup(w->list->arena, path);
+    auto_free char *encoded = path_encode(path);
+    *ret_encoded = 1;
+    w->encoded_names = 1;
+    return encoded != NULL ? arena_strdup(w->list->arena, encoded) : NULL;
+}
+
+static int
+add_directory(
+    struct walk *w, const char *path, const struct gsp_stat *st, const struct gsp_class *class, struct gsp_error *err)
+{
+    struct source_list *list = w->list;
+    struct file_entry *dirs = grown(list->dirs, list->n_dirs, &list->cap_dirs, sizeof *dirs);
+    if (dirs == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    list->dirs = dirs;
+    struct file_entry *d = &dirs[list->n_dirs];
+    *d = (struct file_entry){.mode = st->mode, .compress_alg = "none", .db_oid = class->db_oid};
+    d->path = listed_path(w, path, &d->encoded);
+    if (d->path == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    list->n_dirs++;
+    return 0;
+}
+
+static int
+add_file(
+    struct walk *w, const char *path, const struct gsp_stat *st, const struct gsp_class *class, struct gsp_error *err)
+{
+    struct source_list *list = w->list;
+    struct source_file *files = grown(list->files, list->n_files, &list->cap_files, sizeof *files);
+    if (files == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    list->files = files;
+    struct source_file *f = &files[list->n_files];
+    *f = (struct source_file){.size = st->size, .action = class->action};
+    f->entry.mode = st->mode;
+    f->entry.compress_alg = "none";
+    f->entry.db_oid = class->db_oid;
+    f->entry.segment = class->segment;
+    f->entry.is_datafile = class->action == GSP_CLASS_PAGES;
+    f->entry.path = listed_path(w, path, &f->entry.encoded);
+    f->source = f->entry.encoded ? arena_strdup(list->arena, path) : f->entry.path;
+    if (f->entry.path == NULL || f->source == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    list->bytes += st->size;
+    list->n_files++;
+    return 0;
+}
+
+static void
+report_link(struct walk *w, const char *path, const struct gsp_class *class)
+{
+    char target[PATH_SIZE];
+    struct gsp_error ignored = {0};
+    struct store *s = &w->side->store;
+    if (w->quiet || s->ops->readlink == NULL || s->ops->readlink(s->handle, path, target, sizeof target, &ignored) != 0)
+        return;
+    if (target[0] != '/' || path_is_same_or_below(target, s->root))
+        return;
+    if (class->action == GSP_CLASS_TABLESPACE)
+        log_info("Tablespace %s at '%s' is part of the backup", path_base(path), target);
+    else
+        log_info("Link '%s' leads to '%s', which is backed up in its place", path, target);
+}
+
+static int walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struct gsp_error *err);
+
+static int
+visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct gsp_class *class, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    if (!path_join(path, dir, e->name))
+        return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "path too long below '%s/%s'", w->side->store.root, dir);
+    if (class->action == GSP_CLASS_SKIP) {
+        if (!w->quiet && (e->st.type == GSP_FILE_OTHER || e->st.type == GSP_FILE_DANGLING))
+            log_warning("Skip '%s': %s", path,
+                e->st.type == GSP_FILE_DANGLING ? "the link leads nowhere" : "neither a regular file nor a directory");
+        return 0;
+    }
+    if (e->st.flags & GSP_STAT_LINK)
+        report_link(w, path, class);
+    if (e->st.type == GSP_FILE_REGULAR)
+        return add_file(w, path, &e->st, class, err);
+    int rc = add_directory(w, path, &e->st, class, err);
+    if (rc == 0 && class->action != GSP_CLASS_EMPTY)
+        rc = walk_directory(w, path, &e->st, err);
+    return rc;
+}
+
+static int
+enter(struct walk *w, const char *dir, const struct gsp_stat *st, struct gsp_error *err)
+{
+    for (unsigned i = 0; i < w->depth; i++) {
+        if (st->ino != 0 && w->ancestors[i].dev == st->dev && w->ancestors[i].ino == st->ino) {
+            if (!w->quiet)
+                log_warning("Skip '%s': the link leads back to a directory it lies in", dir);
+            return 1;
+        }
+    }
+    if (w->depth == DEPTH_MAX)
+        return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "directories are nested more than %d deep at '%s/%s'", DEPTH_MAX,
+            w->side->store.root, dir);
+    w->ancestors[w->depth].dev = st->dev;
+    w->ancestors[w->depth].ino = st->ino;
+    w->depth++;
+    return 0;
+}
+
+static int
+walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struct gsp_error *err)
+{
+    int rc = enter(w, dir, st, err);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    auto_listing listing = {0};
+    auto_free struct gsp_dirent *entries = NULL;
+    auto_free struct gsp_class *classes = NULL;
+    struct gsp_error listing_err = {0};
+    rc = cancel_check(err);
+    if (rc == 0)
+        rc = store_list(&w->side->store, dir, &listing, &listing_err);
+    if (rc == GSP_E_NOENT && dir[0] != '\0') {
+        /* A database that was dropped between listing its parent and now. */
+        w->depth--;
+        return 0;
+    }
+    if (listing_err.code != 0)
+        *err = listing_err;
+    if (rc == 0 && listing.n > 0) {
+        entries = calloc(listing.n, sizeof *entries);
+        classes = calloc(listing.n, sizeof *classes);
+        if (entries == NULL || classes == NULL)
+            return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+        for (size_t i = 0; i < listing.n; i++)
+            entries[i] = (struct gsp_dirent){.name = listing.entries[i].name, .st = listing.entries[i].st};
+        rc = w->side->dialect->classify(&w->side->cluster, w->flags, dir, entries, (uint32_t)listing.n, classes, err);
+    }
+    for (size_t i = 0; i < listing.n && rc == 0; i++)
+        rc = visit(w, dir, &entries[i], &classes[i], err);
+    w->depth--;
+    return rc;
+}
+
+int
+scan_source(struct data_side *side, uint32_t flags, int quiet, struct source_list *ret, struct gsp_error *err)
+{
+    struct source_list list = {.arena = arena_new()};
+    struct walk w = {.side = side, .list = &list, .flags = flags, .quiet = quiet};
+    struct gsp_stat st;
+    int rc = list.arena != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    if (rc == 0)
+        rc = store_stat(&side->store, "", &st, err);
+    if (rc == 0)
+        rc = walk_directory(&w, "", &st, err);
+    if (rc != 0) {
+        source_list_clear(&list);
+        return rc;
+    }
+    if (w.encoded_names && !quiet)
+        log_warning(
+            "Some file names hold quotes, commas, control characters or bytes that are not UTF-8; they are stored "
+            "percent-encoded, which the stock gs_probackup does not undo");
+    *ret = list;
+    return 0;
+}
+
+void
+source_list_clear(struct source_list *list)
+{
+    arena_free(list->arena);
+    free(list->files);
+    free(list->dirs);
+    memset(list, 0, sizeof *list);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The source scan: every file and directory of a cluster that belongs into a backup. */
+#ifndef ENGINE_SCAN_H
+#define ENGINE_SCAN_H
+
+#include "core/catalog/filelist.h"
+#include "core/engine/engine.h"
+
+struct source_file {
+    struct file_entry entry; /* path, mode, database and segment are set; the copy fills the rest */
+    const char *source;      /* path to read, differs from entry.path when that is encoded */
+    uint64_t size;           /* bytes at scan time */
+    uint32_t action;         /* GSP_CLASS_PAGES, COPY or CONTROL */
+    uint32_t vanished;       /* set by the copy: the file is gone */
+};
+
+struct source_list {
+    struct arena *arena;
+    struct source_file *files;
+    size_t n_files, cap_files;
+    struct file_entry *dirs; /* parents before children */
+    size_t n_dirs, cap_dirs;
+    uint64_t bytes; /* of all files */
+};
+
+/* scan_source - walk a data directory. flags: GSP_CLASSIFY_*. quiet: no messages about links and names.
+ * errors those of listing and CANCELLED */
+int scan_source(struct data_side *side, uint32_t flags, int quiet, struct source_list *ret, struct gsp_error *err);
+void source_list_clear(struct source_list *list);
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/engine/stored_file.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/crc32c.h"
+#include "core/base/path.h"
+
+enum { NONE = 0 /* codec_names[0] is always "none" */ };
+
+static size_t
+codec_index(const struct stored_backup *sb, const char *name)
+{
+    size_t i = 0;
+    while (i < sb->n_codecs && strcmp(sb->codec_names[i], name) != 0)
+        i++;
+    return i;
+}
+
+static void
+open_codecs(struct stored_backup *sb)
+{
+    sb->codec_names[NONE] = "none";
+    sb->codec_usable[NONE] = 1;
+    sb->n_codecs = 1;
+    for (size_t i = 0; i < sb->list.n && sb->n_codecs < STORED_CODECS_MAX; i++) {
+        const struct file_entry *f = &sb->list.entries[i];
+        if (!f->is_datafile || codec_index(sb, f->compress_alg) < sb->n_codecs)
+            continue;
+        size_t slot = sb->n_codecs++;
+        sb->codec_names[slot] = f->compress_alg;
+        sb->codec_usable[slot] = codec_open(sb->e, f->compress_alg, &sb->codecs[slot], &sb->codec_errors[slot]) == 0;
+    }
+}
+
+int
+stored_backup_open(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err)
+{
+    memset(sb, 0, sizeof *sb);
+    sb->e = e;
+    sb->b = b;
+    sb->page_size = b->block_size != 0 ? b->block_size : 8192;
+    int rc = backup_path(sb->dir, e->instance, b, NULL, err);
+    if (rc == 0)
+        rc = backup_read_filelist(&e->repo, e->instance, b, &sb->list, err);
+    if (rc != 0)
+        return rc;
+    filelist_sort(&sb->list);
+    open_codecs(sb);
+    return 0;
+}
+
+void
+stored_backup_close(struct stored_backup *sb)
+{
+    for (size_t i = 0; i < sb->n_codecs; i++)
+        codec_close(&sb->codecs[i]);
+    filelist_clear(&sb->list);
+    memset(sb, 0, sizeof *sb);
+}
+
+int
+stored_path(const struct stored_backup *sb, const struct file_entry *f, char path[PATH_SIZE], struct gsp_error *err)
+{
+    int n;
+    if (f->external_dir_num > 0)
+        n = snprintf(
+            path, PATH_SIZE, "%s/external_directories/externaldir%d/%s", sb->dir, f->external_dir_num, f->path);
+    else
+        n = snprintf(path, PATH_SIZE, "%s/%s/%s", sb->dir, f->file_type == 1 ? "dssdata" : "database", f->path);
+    return n < PATH_SIZE ? 0 : gsp_fail(err, GSP_E_CORRUPT, 0, "path too long in the file list: '%s'", f->path);
+}
+
+const struct gsp_error *
+stored_codec_error(const struct stored_backup *sb, const struct file_entry *f)
+{
+    size_t i = codec_index(sb, f->compress_alg);
+    if (i == sb->n_codecs)
+        i = 0;
+    return sb->codec_usable[i] ? NULL : &sb->codec_errors[i];
+}
+
+int
+stored_reader_init(struct stored_reader *r, struct stored_backup *sb, struct gsp_error *err)
+{
+    memset(r, 0, sizeof *r);
+    r->sb = sb;
+    r->bytes = aligned_alloc(4096, PAGE_BATCH_BYTES);
+    return r->bytes != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+}
+
+static void
+close_file(struct stored_reader *r)
+{
+    store_file_close(&r->file);
+    free(r->headers);
+    r->headers = NULL;
+    r->entry = NULL;
+    r->batch = NULL;
+}
+
+void
+stored_reader_free(struct stored_reader *r)
+{
+    close_file(r);
+    store_file_close(&r->map);
+    for (size_t i = 0; i < STORED_CODECS_MAX; i++)
+        page_batch_free(&r->batches[i]);
+    free(r->bytes);
+}
+
+static int
+prepare_batch(struct stored_reader *r, const struct file_entry *f, struct gsp_error *err)
+{
+    size_t i = codec_index(r->sb, f->compress_alg);
+    if (i == r->sb->n_codecs)
+        return gsp_fail(err, GSP_E_CORRUPT, 0, "the backup names more than %d compressors", STORED_CODECS_MAX - 1);
+    if (!r->sb->codec_usable[i]) {
+        *err = r->sb->codec_errors[i];
+        return err->code;
+    }
+    if (!r->batch_ready[i]) {
+        const struct codec *codec = &r->sb->codecs[i];
+        int rc = page_batch_init(&r->batches[i], r->sb->page_size, codec_ops(codec),
+            codec->plugin != NULL ? codec->plugin->state : NULL, codec->opts, err);
+        if (rc != 0)
+            return rc;
+        r->batch_ready[i] = 1;
+    }
+    r->batch = &r->batches[i];
+    r->batch->n = 0;
+    return 0;
+}
+
+static int
+load_headers(struct stored_reader *r, const struct file_entry *f, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    int rc = 0;
+    if (f->n_headers == 0)
+        return 0; /* made before the map existed: the frames speak for themselves */
+    if (r->map.handle == NULL) {
+        rc = backup_path(path, r->sb->e->instance, r->sb->b, "page_header_map", err);
+        if (rc == 0)
+            rc = store_file_open(&r->sb->e->repo, path, &r->map, err);
+    }
+    return rc == 0 ? header_map_load(&r->map, f, &r->headers, err) : rc;
+}
+
+int
+stored_reader_begin(struct stored_reader *r, const struct file_entry *f, int as_pages, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    close_file(r);
+    r->next_page = 0;
+    r->offset = 0;
+    r->crc = 0;
+    int rc = stored_path(r->sb, f, path, err);
+    if (rc == 0)
+        rc = store_file_open(&r->sb->e->repo, path, &r->file, err);
+    if (rc == 0 && as_pages)
+        rc = prepare_batch(r, f, err);
+    if (rc == 0 && as_pages)
+        rc = load_headers(r, f, err);
+    r->entry = f;
+    return rc;
+}
+
+/* A file that is longer or shorter than listed is noticed before its bytes are believed. */
+static int64_t
+read_window(struct stored_reader *r, uint8_t *window, uint32_t cap, struct gsp_error *err)
+{
+    int64_t got = store_file_pread(&r->file, window, cap, r->offset, err);
+    if (got > 0 && r->offset + (uint64_t)got > (uint64_t)r->entry->size)
+        return gsp_fail(err, GSP_E_CORRUPT, 0, "longer than the listed %" PRId64 " bytes", r->entry->size);
+    return got;
+}
+
+static int
+compare_with_map(struct stored_reader *r, struct gsp_error *err)
+{
+    const struct page_batch *b = r->batch;
+    if (r->headers == NULL)
+        return 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (r->next_page + i >= (uint32_t)r->entry->n_headers)
+            return gsp_fail(
+                err, GSP_E_CORRUPT, 0, "more pages than the %d in the page header map", r->entry->n_headers);
+        const struct page_header *h = &r->headers[r->next_page + i];
+        if (h->block != b->block[i] || h->pos != r->offset + b->out_span[i].off - PAGE_FRAME_BYTES)
+            return gsp_fail(
+                err, GSP_E_CORRUPT, 0, "block %u stands where the page header map has block %u", b->block[i], h->block);
+    }
+    return 0;
+}
+
+int
+stored_reader_pages(struct stored_reader *r, struct gsp_error *err)
+{
+    struct page_batch *b = r->batch;
+    uint32_t used = 0;
+    r->next_page += b->n;
+    b->n = 0;
+    int64_t got = read_window(r, b->enc, b->enc_cap, err);
+    if (got <= 0)
+        return (int)got;
+    int rc = page_batch_unframe(b, (uint32_t)got, &used, err);
+    if (rc == 0 && b->n == 0)
+        rc = gsp_fail(err, GSP_E_CORRUPT, 0, "ends in the middle of a page, at offset %" PRIu64, r->offset);
+    if (rc == 0)
+        rc = compare_with_map(r, err);
+    if (rc != 0)
+        return rc;
+    r->crc = crc32c(r->crc, b->enc, used);
+    r->offset += used;
+    return 0;
+}
+
+int64_t
+stored_reader_bytes(struct stored_reader *r, const uint8_t **ret, struct gsp_error *err)
+{
+    int64_t got = read_window(r, r->bytes, PAGE_BATCH_BYTES, err);
+    if (got <= 0)
+        return got;
+    r->crc = crc32c(r->crc, r->bytes, (size_t)got);
+    r->offset += (uint64_t)got;
+    *ret = r->bytes;
+    return got;
+}
+
+int
+stored_reader_end(struct stored_reader *r, struct gsp_error *err)
+{
+    const struct file_entry *f = r->entry;
+    int rc = 0;
+    uint32_t pages = r->batch != NULL ? r->next_page + r->batch->n : 0;
+    if (r->offset != (uint64_t)f->size)
+        rc = gsp_fail(err, GSP_E_CORRUPT, 0, "%" PRIu64 " bytes long instead of %" PRId64, r->offset, f->size);
+    else if (r->crc != f->crc)
+        rc = gsp_fail(err, GSP_E_CORRUPT, 0, "Invalid CRC: %X. Expected %X", r->crc, f->crc);
+    else if (r->headers != NULL && pages != (uint32_t)f->n_headers)
+        rc = gsp_fail(err, GSP_E_CORRUPT, 0, "%u pages instead of the %d in the page header map", pages, f->n_headers);
+    close_file(r);
+    return rc;
+}
+
+const struct page_header *
+stored_reader_header(const struct stored_reader *r, uint32_t i)
+{
+    return r->headers != NULL ? &r->headers[r->next_page + i] : NULL;
+}

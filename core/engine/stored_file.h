@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reading the files of a backup: data files page by page, others byte by byte, both with their checksum.
+ * thread  a reader belongs to one worker */
+#ifndef ENGINE_STORED_FILE_H
+#define ENGINE_STORED_FILE_H
+
+#include "core/catalog/header_map.h"
+#include "core/engine/engine.h"
+#include "core/io/page_batch.h"
+
+enum { STORED_CODECS_MAX = 8 };
+
+/* The files of one backup, and what it takes to read them. Opened by the main thread, then shared. */
+struct stored_backup {
+    struct engine *e;
+    const struct backup *b;
+    char dir[4096];
+    struct filelist list;
+    uint32_t page_size;
+    struct codec codecs[STORED_CODECS_MAX];
+    const char *codec_names[STORED_CODECS_MAX];
+    int codec_usable[STORED_CODECS_MAX];
+    struct gsp_error codec_errors[STORED_CODECS_MAX];
+    size_t n_codecs;
+};
+
+/* stored_backup_open - read the file list (checked against content-crc) and open the compressors it names;
+ * one that is missing is only an error when a file needs it. errors CORRUPT NOENT */
+int stored_backup_open(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err);
+void stored_backup_close(struct stored_backup *sb);
+/* stored_path - where a file lies in the catalog. */
+int stored_path(const struct stored_backup *sb, const struct file_entry *f, char path[4096], struct gsp_error *err);
+/* stored_codec_error - NULL when the file's pages can be decoded, else why not. */
+const struct gsp_error *stored_codec_error(const struct stored_backup *sb, const struct file_entry *f);
+
+struct stored_reader {
+    struct stored_backup *sb;
+    struct store_file map; /* page_header_map, opened with the first file that needs it */
+    struct page_batch batches[STORED_CODECS_MAX];
+    int batch_ready[STORED_CODECS_MAX];
+    uint8_t *bytes; /* window for files without pages */
+
+    /* the file being read */
+    const struct file_entry *entry;
+    struct store_file file;
+    struct page_batch *batch; /* NULL for files without pages */
+    struct page_header *headers;
+    uint32_t next_page;
+    uint64_t offset;
+    uint32_t crc;
+};
+
+int stored_reader_init(struct stored_reader *r, struct stored_backup *sb, struct gsp_error *err);
+void stored_reader_free(struct stored_reader *r);
+
+/* stored_reader_begin - open a file's content. as_pages 0 reads a data file as bytes too. errors NOENT CORRUPT */
+int stored_reader_begin(struct stored_reader *r, const struct file_entry *f, int as_pages, struct gsp_error *err);
+/* stored_reader_pages - the next pages: r->batch->n, 0 at the end. Frames are compared with the header
+ * map. errors CORRUPT */
+int stored_reader_pages(struct stored_reader *r, struct gsp_error *err);
+/* stored_reader_bytes - the next bytes. Returns how many, 0 at the end. */
+int64_t stored_reader_bytes(struct stored_reader *r, const uint8_t **ret, struct gsp_error *err);
+/* stored_reader_end - close; at the end of the file length and checksum must be the listed ones.
+ * errors CORRUPT */
+int stored_reader_end(struct stored_reader *r, struct gsp_error *err);
+
+/* stored_reader_header - the header-map record of page i of the current batch; NULL for a file without a map. */
+const struct page_header *stored_reader_header(const struct stored_reader *r, uint32_t i);
+
+#endif

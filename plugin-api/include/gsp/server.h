@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * gsp/server.h - kind "server": what a database speaks and what its files mean.
+ *
+ * Two tables. The dialect is pure: no connection, no I/O of its own, usable wherever the files are.
+ * The session talks to a running server and exists only in the process that coordinates a backup.
+ *
+ * thread  dialect ANY; session MAIN, except wal_stream which runs on a thread of its own
+ * Required: everything in both tables.
+ */
+#ifndef GSP_SERVER_H
+#define GSP_SERVER_H
+
+#include "gsp/plugin.h"
+#include "gsp/storage.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the cluster as its control file describes it ---------------------------------------------- */
+
+struct gsp_cluster {
+    uint32_t struct_size;
+    uint32_t control_version;  /* format of the control file, e.g. 1300 */
+    uint32_t catalog_version;  /* e.g. 202209061 */
+    uint32_t page_size;        /* bytes */
+    uint32_t segment_blocks;   /* blocks of a relation segment file, e.g. 131072 */
+    uint32_t wal_block_size;   /* bytes */
+    uint32_t wal_segment_size; /* bytes */
+    uint32_t checksum_version; /* 0 = page checksums are off */
+    uint32_t timeline;         /* of the last checkpoint */
+    uint32_t running;          /* non-zero: the file says the server was not shut down cleanly */
+    uint64_t system_id;
+    gsp_lsn redo_lsn;        /* of the last checkpoint */
+    char version[16];        /* as in `server-version` of a catalog: "15", "9.2" */
+    char tablespace_dir[64]; /* directory of this major version in a tablespace, "PG_15_202209061" */
+};
+
+/* ---- classification ---------------------------------------------------------------------------- */
+
+#define GSP_CLASS_SKIP 0u       /* not part of a backup */
+#define GSP_CLASS_COPY 1u       /* regular file, byte for byte */
+#define GSP_CLASS_PAGES 2u      /* regular file of pages, checked and compressed page by page */
+#define GSP_CLASS_CONTROL 3u    /* the control file: copied last, restored last */
+#define GSP_CLASS_DESCEND 4u    /* directory, its entries are classified in turn */
+#define GSP_CLASS_EMPTY 5u      /* directory, kept without its content */
+#define GSP_CLASS_TABLESPACE 6u /* directory reached through a link that is a user tablespace: DESCEND */
+
+struct gsp_class {
+    uint32_t action;  /* GSP_CLASS_* */
+    uint32_t db_oid;  /* database the entry belongs to, 0 = none or shared */
+    uint32_t segment; /* PAGES: segment number of the file within its relation fork */
+    uint32_t reserved;
+};
+
+/* Flags of classify. */
+#define GSP_CLASSIFY_LOGS 1u  /* server log files are wanted */
+#define GSP_CLASSIFY_SLOTS 2u /* replication slots are wanted */
+
+/* ---- pages ------------------------------------------------------------------------------------- */
+
+#define GSP_PAGE_OK 0u
+#define GSP_PAGE_ZERO 1u     /* all zeros: valid, never written by the server */
+#define GSP_PAGE_HEADER 2u   /* the header makes no sense */
+#define GSP_PAGE_CHECKSUM 3u /* the stored checksum differs from the computed one */
+
+/* Pages of one file. Page i starts at data + i * stride and is page_size bytes; the arrays have n
+ * entries and belong to the caller. */
+struct gsp_pages {
+    uint32_t struct_size;
+    uint32_t n;
+    uint32_t page_size;
+    uint32_t stride;       /* bytes from page to page, >= page_size, multiple of 8 */
+    uint64_t base_block;   /* relation block number of the file's block 0 */
+    const uint8_t *data;   /* aligned to 8 */
+    const uint32_t *block; /* block number within the file */
+    gsp_lsn *lsn;          /* out: page LSN, 0 for a zero page */
+    uint16_t *sum;         /* out: computed checksum, 0 for a zero page or with checksums off */
+    uint16_t *stored_sum;  /* out: checksum the page carries */
+    uint8_t *state;        /* out: GSP_PAGE_* */
+};
+
+/* ---- WAL --------------------------------------------------------------------------------------- */
+
+/* Where WAL segments are read from; the core implements it over a storage. */
+struct gsp_wal_source {
+    void *ctx;
+    /* Read at offset of a segment file. Returns bytes (0 = end) or a code, NOENT without the file. */
+    int64_t (*read)(void *ctx, const char *segment, uint64_t offset, void *buf, uint32_t len, struct gsp_error *err);
+};
+
+struct gsp_dialect_ops {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    const char *control_path;    /* "global/pg_control" */
+    const char *wal_dir;         /* "pg_wal"; segments are named TTTTTTTTXXXXXXXXYYYYYYYY */
+    const char *label_file;      /* "backup_label" */
+    const char *map_file;        /* "tablespace_map" */
+    const char *pid_file;        /* "postmaster.pid": first line is the server's pid while it runs */
+    const char *tablespace_root; /* "pg_tblspc" */
+
+    /* bid - how sure is this dialect that the control file is its own? 0 (not mine) to 100. */
+    int (*bid)(const void *control, uint32_t len);
+
+    /* control_parse - read a control file. ret->struct_size is set by the caller.
+     * errors CORRUPT (checksum, length) VERSION (newer than known: names the newest known) */
+    int (*control_parse)(const void *control, uint32_t len, struct gsp_cluster *ret, struct gsp_error *err);
+
+    /* control_crc - the checksum field inside the control file, as `crc` of its line in a file list. */
+    int (*control_crc)(const void *control, uint32_t len, uint32_t *ret, struct gsp_error *err);
+
+    /* classify - what to do with the entries of one directory. All entries of the directory are given
+     * at once, because a fork can decide about its siblings (unlogged relations).
+     * in     dir: relative path, "" = data directory; entries[n] in any order
+     * out    ret[n], caller's array */
+    int (*classify)(const struct gsp_cluster *cluster, uint32_t flags, const char *dir,
+        const struct gsp_dirent *entries, uint32_t n, struct gsp_class *ret, struct gsp_error *err);
+
+    /* pages_check - header sanity, LSN and checksum of every page of a batch. Cannot fail: the verdict
+     * is per page. Cost: one pass over the bytes. */
+    void (*pages_check)(const struct gsp_cluster *cluster, struct gsp_pages *pages);
+
+    /* wal_verify - decode every record from `from` up to the record that ends at or after `to`.
+     * out    ret_end: LSN behind the last decoded record (set on failure too: how far it went)
+     * errors CORRUPT NOENT, naming LSN and segment */
+    int (*wal_verify)(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
+        gsp_lsn from, gsp_lsn to, gsp_lsn *ret_end, struct gsp_error *err);
+};
+
+/* ---- session ----------------------------------------------------------------------------------- */
+
+struct gsp_identity {
+    uint32_t struct_size;
+    uint32_t version_num; /* e.g. 150018 */
+    uint64_t system_id;
+    uint32_t in_recovery; /* non-zero: a standby */
+    uint32_t page_size, wal_block_size;
+    uint32_t checksums;        /* non-zero: on */
+    char version[64];          /* for people */
+    char data_directory[1024]; /* as the server names it; "" when the role may not see it */
+};
+
+#define GSP_BEGIN_SMOOTH 1u /* flag of backup_begin: spread the checkpoint */
+
+struct gsp_begin {
+    uint32_t struct_size;
+    uint32_t timeline;
+    gsp_lsn start_lsn;
+};
+
+struct gsp_end {
+    uint32_t struct_size;
+    uint32_t reserved;
+    gsp_lsn stop_lsn;
+    uint64_t recovery_xid;    /* next transaction id at the stop */
+    int64_t recovery_time_us; /* earliest time target that is reachable */
+    const char *label;        /* content of label_file; owned by the session until close */
+    const char *map;          /* content of map_file, "" = no tablespaces; the same */
+};
+
+#define GSP_WAL_TEMP_SLOT 1u /* flag of wal_open: make a temporary slot that goes with the connection */
+
+/* A callback of wal_stream. n bytes of WAL at `at`; n == 0 on a quiet stream, several times a second.
+ * Returns 0 to go on, 1 to end the stream cleanly, or a code. */
+typedef int (*gsp_wal_cb)(void *arg, gsp_lsn at, const void *data, uint32_t n, struct gsp_error *err);
+
+struct gsp_server_ops {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const struct gsp_dialect_ops *dialect;
+
+    /* open - connect. Asks for nothing interactively. opts: the bound options struct.
+     * errors NET (no server, with what to check) PERM (login) SERVER VERSION
+     *        PERM with err->where "password": the server wants a password and none was given; the caller may
+     *        ask for one, set it in opts and open again */
+    int (*open)(void *state, const void *opts, void **ret_srv, struct gsp_error *err);
+    /* close - end the session; a backup that was begun and not ended is over with it, on the server too. */
+    void (*close)(void *srv);
+    /* identify - who is at the other end. ret->struct_size is set by the caller. */
+    int (*identify)(void *srv, struct gsp_identity *ret, struct gsp_error *err);
+
+    /* backup_begin - put the server into backup mode and wait for its checkpoint.
+     * errors CANCELLED SERVER PERM (naming the missing right) */
+    int (*backup_begin)(void *srv, const char *label, uint32_t flags, struct gsp_begin *ret, struct gsp_error *err);
+    /* backup_end - leave backup mode. restore_point: name to create first where the server is not a
+     * standby. timeout_us bounds the wait. errors TIMEOUT CANCELLED SERVER */
+    int (*backup_end)(
+        void *srv, const char *restore_point, int64_t timeout_us, struct gsp_end *ret, struct gsp_error *err);
+
+    /* databases - every database but the templates. */
+    int (*databases)(void *srv, int (*cb)(void *arg, uint32_t oid, const char *name), void *arg, struct gsp_error *err);
+
+    /* wal_open - a replication connection of its own, before backup_begin, so that a slot holds the WAL.
+     * in     slot: name of an existing slot, or of the temporary one to make; NULL = none (or, with
+     *        TEMP_SLOT, a name of the plugin's choice)
+     * out    ret_wal: closed by wal_close, which also drops the temporary slot */
+    int (*wal_open)(void *srv, const char *slot, uint32_t flags, void **ret_wal, struct gsp_error *err);
+    /* wal_stream - receive WAL from `from` (start of a segment) on until the callback ends it.
+     * thread own      errors NET SERVER TIMEOUT CANCELLED */
+    int (*wal_stream)(void *wal, gsp_lsn from, uint32_t timeline, gsp_wal_cb cb, void *arg, struct gsp_error *err);
+    void (*wal_close)(void *wal);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

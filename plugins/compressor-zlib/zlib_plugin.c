@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gsp/compressor.h"
+
+#include "backend.h"
+
+struct zlib_options {
+    int64_t level;
+};
+
+struct zlib_ctx {
+    int64_t level;
+    struct backend *backend;
+};
+
+static uint32_t
+zlib_bound(uint32_t raw_len)
+{
+    return raw_len; /* what does not shrink is stored as it is */
+}
+
+static void
+zlib_ctx_free(void *handle)
+{
+    struct zlib_ctx *ctx = handle;
+    if (ctx == NULL)
+        return;
+    backend_free(ctx->backend);
+    free(ctx);
+}
+
+static int
+zlib_ctx_new(void *state, const void *opts, void **ret_ctx, struct gsp_error *err)
+{
+    (void)state;
+    const struct zlib_options *options = opts;
+    if (options->level < 0 || options->level > 9)
+        return gsp_fail(err, GSP_E_CONFIG, 0, "zlib has no compression level %lld", (long long)options->level);
+    struct zlib_ctx *ctx = calloc(1, sizeof *ctx);
+    if (ctx == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    ctx->level = options->level;
+    /* Level 0 stores everything raw, but must still be able to decode. */
+    ctx->backend = backend_new(ctx->level > 0 ? (int)ctx->level : 1);
+    if (ctx->backend == NULL) {
+        zlib_ctx_free(ctx);
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    }
+    *ret_ctx = ctx;
+    return 0;
+}
+
+/* Do the items fit out, and are there no flags we do not know? */
+static int
+check_encode(const struct gsp_codec_batch *b, struct gsp_error *err)
+{
+    uint64_t need = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (b->in_span[i].flags != 0)
+            return gsp_fail(err, GSP_E_BUG, 0, "item %u to compress has flags 0x%x", i, b->in_span[i].flags);
+        need += (uint64_t)b->head_room + b->in_span[i].len;
+    }
+    if (need > b->out_cap)
+        return gsp_fail(err, GSP_E_BUG, 0, "%u items may need %llu bytes, there are %u", b->n, (unsigned long long)need,
+            b->out_cap);
+    return 0;
+}
+
+static int
+zlib_encode(void *handle, struct gsp_codec_batch *b, struct gsp_error *err)
+{
+    struct zlib_ctx *ctx = handle;
+    if (check_encode(b, err) != 0)
+        return err->code;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct gsp_span *in = &b->in_span[i];
+        struct gsp_span out = {.off = at + b->head_room};
+        if (ctx->level > 0 && in->len > 1)
+            out.len = backend_encode(ctx->backend, b->in + in->off, in->len, b->out + out.off, in->len - 1);
+        if (out.len == 0) {
+            if (in->len > 0)
+                memcpy(b->out + out.off, b->in + in->off, in->len);
+            out.len = in->len;
+            out.flags = GSP_SPAN_RAW;
+        }
+        at = out.off + out.len;
+        b->out_span[i] = out;
+    }
+    b->out_len = at;
+    return 0;
+}
+
+static int
+zlib_decode(void *handle, struct gsp_codec_batch *b, struct gsp_error *err)
+{
+    struct zlib_ctx *ctx = handle;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct gsp_span *in = &b->in_span[i], *out = &b->out_span[i];
+        if (in->flags != 0 || (uint64_t)out->off + out->len > b->out_cap) {
+            b->failed = i;
+            return gsp_fail(err, GSP_E_BUG, 0, "item %u to decompress has flags 0x%x or does not fit", i, in->flags);
+        }
+        if (!backend_decode(ctx->backend, b->in + in->off, in->len, b->out + out->off, out->len)) {
+            b->failed = i;
+            return gsp_fail(
+                err, GSP_E_CORRUPT, 0, "%u bytes of zlib data do not decompress to %u bytes", in->len, out->len);
+        }
+    }
+    return 0;
+}
+
+static const struct gsp_compressor_ops zlib_ops = {
+    .struct_size = sizeof(struct gsp_compressor_ops),
+    .bound = zlib_bound,
+    .ctx_new = zlib_ctx_new,
+    .ctx_free = zlib_ctx_free,
+    .encode = zlib_encode,
+    .decode = zlib_decode,
+};
+
+static const struct gsp_option zlib_option_table[] = {
+    {
+        .key = "level",
+        .type = GSP_OPT_INT,
+        .def = "1",
+        .help = "compression level: 0 stores, 1 is fastest, 9 is smallest",
+        .offset = offsetof(struct zlib_options, level),
+        .min = 0,
+        .max = 9,
+        .legacy_key = "compress-level",
+    },
+    {.key = NULL},
+};
+
+static const struct gsp_plugin zlib_plugin = {
+    .struct_size = sizeof(struct gsp_plugin),
+    .abi_major = GSP_ABI_MAJOR,
+    .abi_minor = GSP_ABI_MINOR,
+    .kind = GSP_KIND_COMPRESSOR,
+    .thread_model = GSP_THREAD_HANDLE,
+    .name = "zlib",
+    .version = backend_name,
+    .summary = "zlib streams: small backups at moderate speed",
+    .options = zlib_option_table,
+    .options_size = sizeof(struct zlib_options),
+    .ops = &zlib_ops,
+};
+
+const struct gsp_plugin *
+gsp_plugin_entry(void)
+{
+    return &zlib_plugin;
+}

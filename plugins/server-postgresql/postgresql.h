@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Internal to server-postgresql: what its source files share.
+ *
+ * control.c classify.c pages.c wal.c crc32c.c are the dialect: pure, any thread, no libpq.
+ * link.c session.c wal_receiver.c talk to a server; a link belongs to one thread at a time. */
+#ifndef SERVER_POSTGRESQL_H
+#define SERVER_POSTGRESQL_H
+
+#include <endian.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gsp/server.h"
+
+/* ---- bytes on disk and on the wire -------------------------------------------------------------- */
+
+static inline uint16_t
+pg_le16(const void *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return le16toh(v);
+}
+
+static inline uint32_t
+pg_le32(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return le32toh(v);
+}
+
+static inline uint64_t
+pg_le64(const void *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return le64toh(v);
+}
+
+/* pg_crc32c - CRC-32C; seed 0 begins, the result is the seed of the next piece. thread ANY
+ * The dialect has no state and so no host to ask for its crc32c. */
+uint32_t pg_crc32c(uint32_t seed, const void *data, size_t len);
+
+/* pg_digits - read a decimal number without sign or leading zeros from *text, at most max.
+ * Returns 1 and moves *text behind it, or 0 with nothing changed. */
+int pg_digits(const char **text, uint64_t max, uint64_t *ret);
+
+/* ---- versions ----------------------------------------------------------------------------------- */
+
+struct pg_major {
+    uint32_t major;
+    uint32_t control_version;
+    uint32_t catalog_version;
+    uint32_t control_crc_at; /* offset of the checksum in the control file */
+    uint16_t wal_magic;
+};
+
+#define PG_OLDEST_MAJOR 12u
+#define PG_NEWEST_MAJOR 18u
+
+/* pg_major_by_number - facts about a major version, NULL when unknown. */
+const struct pg_major *pg_major_by_number(uint64_t major);
+
+/* ---- dialect, see gsp/server.h ------------------------------------------------------------------ */
+
+int pg_bid(const void *control, uint32_t len);
+int pg_control_parse(const void *control, uint32_t len, struct gsp_cluster *ret, struct gsp_error *err);
+int pg_control_crc(const void *control, uint32_t len, uint32_t *ret, struct gsp_error *err);
+int pg_classify(const struct gsp_cluster *cluster, uint32_t flags, const char *dir, const struct gsp_dirent *entries,
+    uint32_t n, struct gsp_class *ret, struct gsp_error *err);
+void pg_pages_check(const struct gsp_cluster *cluster, struct gsp_pages *pages);
+int pg_wal_verify(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
+    gsp_lsn from, gsp_lsn to, gsp_lsn *ret_end, struct gsp_error *err);
+
+/* ---- session, see gsp/server.h ------------------------------------------------------------------ */
+
+struct pg_state {
+    const struct gsp_host *host;
+};
+
+struct pg_options {
+    const char *host;
+    int64_t port; /* 0 = not set */
+    const char *dbname;
+    const char *user;
+    const char *password;
+    int64_t timeout_us; /* the longest silence of the server that is not an error */
+};
+
+struct pg_session;
+
+int pg_open(void *state, const void *opts, void **ret_srv, struct gsp_error *err);
+void pg_close(void *srv);
+int pg_identify(void *srv, struct gsp_identity *ret, struct gsp_error *err);
+int pg_backup_begin(void *srv, const char *label, uint32_t flags, struct gsp_begin *ret, struct gsp_error *err);
+int pg_backup_end(void *srv, const char *restore_point, int64_t timeout_us, struct gsp_end *ret, struct gsp_error *err);
+int pg_databases(void *srv, int (*cb)(void *arg, uint32_t oid, const char *name), void *arg, struct gsp_error *err);
+int pg_wal_open(void *srv, const char *slot, uint32_t flags, void **ret_wal, struct gsp_error *err);
+int pg_wal_stream(void *wal, gsp_lsn from, uint32_t timeline, gsp_wal_cb cb, void *arg, struct gsp_error *err);
+void pg_wal_close(void *wal);
+
+#endif

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+import tool
+from postgres import Cluster, Version, restored
+from processes import remove_tree, run, work_dir
+
+
+def pytest_sessionstart(session):
+    if not os.access(tool.BINARY, os.X_OK):
+        pytest.exit(f"no program at {tool.BINARY}: build it, or point GSP_BIN to it", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def _templates():
+    path = work_dir()
+    yield path
+    remove_tree(path)
+
+
+def _version(major, templates):
+    if major == 15:
+        return Version(15, "/usr/lib/postgresql/15/bin", templates)
+    bindir = Path(os.environ.get("GSP_PG17_BIN", "/usr/lib/postgresql/17/bin"))
+    if not (bindir / "postgres").exists():
+        pytest.skip(f"PostgreSQL 17 is not at {bindir} (GSP_PG17_BIN)")
+    return Version(17, bindir, templates)
+
+
+@pytest.fixture(scope="session", params=[15, 17], ids=["pg15", "pg17"])
+def pg(request, _templates):
+    """Every PostgreSQL version: tests that depend on what the server does."""
+    return _version(request.param, _templates)
+
+
+@pytest.fixture(scope="session")
+def pg15(_templates):
+    """One PostgreSQL version: tests of the catalog and the command line."""
+    return _version(15, _templates)
+
+
+class Workshop:
+    """Makes clusters, catalogs and directories, and clears them away."""
+
+    def __init__(self):
+        self.path = work_dir()
+        self.clusters = []
+        self.numbers = itertools.count()
+
+    def new(self, name):
+        """A path that does not exist yet."""
+        return self.path / f"{name}{next(self.numbers)}"
+
+    def cluster(self, version, **kwargs):
+        cluster = Cluster.create(version, self.new("pg"), **kwargs)
+        self.clusters.append(cluster)
+        return cluster
+
+    def restored(self, version, data):
+        cluster = restored(version, data, self.new("pg"))
+        self.clusters.append(cluster)
+        return cluster
+
+    def catalog(self, cluster):
+        return tool.Catalog.create(self.new("catalog"), cluster)
+
+    def close(self):
+        for cluster in self.clusters:
+            if cluster.running:
+                cluster.stop("immediate")
+        # Tests leave files of any mode; root or their owner may remove them all the same.
+        run(["chmod", "-R", "u+rwX", self.path], check=False)
+        remove_tree(self.path)
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """For what a module's tests share."""
+    workshop = Workshop()
+    yield workshop
+    workshop.close()
+
+
+@pytest.fixture
+def bench():
+    """For what one test needs."""
+    workshop = Workshop()
+    yield workshop
+    workshop.close()
+
+
+@pytest.fixture(scope="session")
+def fixtures():
+    """The folder of recorded catalogs."""
+    path = os.environ.get("GSP_FIXTURES")
+    if not path:
+        pytest.skip("GSP_FIXTURES is not set: no recorded catalogs")
+    return Path(path)

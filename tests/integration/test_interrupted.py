@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backup that ends early: by a signal, a full disk, a lost server."""
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from processes import IS_ROOT, give_to_user, popen, run, wait_until
+from tool import BINARY, INSTANCE, Catalog, gsp, gsp_ok
+
+
+@pytest.fixture(scope="module")
+def source(shop, pg15):
+    """Big enough that a slow backup of it can be met half-way."""
+    cluster = shop.cluster(pg15, settings="max_wal_size = 4GB\n")
+    cluster.pgbench_init(15)
+    yield cluster
+    cluster.stop("immediate")
+
+
+SLOW = ["-j", "1", "--compress-algorithm=zlib", "--compress-level=9"]
+
+
+def backup_dir(catalog):
+    found = [path for path in (catalog.path / "backups" / INSTANCE).iterdir() if path.is_dir()]
+    return found[0] if found else None
+
+
+def copying(catalog):
+    """Has the running backup stored a page of a table yet?"""
+    path = backup_dir(catalog)
+    return path and any(p.stat().st_size > 0 for p in (path / "database" / "base").glob("*/*") if p.is_file())
+
+
+def start_copying(catalog, *args):
+    process = catalog.start_backup(*(args or SLOW))
+    wait_until(lambda: copying(catalog) or process.poll() is not None, "the copy to begin")
+    assert process.poll() is None, process.communicate()
+    return process
+
+
+def check_failed_cleanly(process, began, catalog, limit=2.0):
+    out, err = process.communicate(timeout=60)
+    seconds = time.monotonic() - began
+    assert process.returncode == 1, err
+    assert out == ""
+    assert len([line for line in err.splitlines() if line.startswith("ERROR: ")]) == 1, err
+    assert seconds < limit, f"returned after {seconds:.1f} s\n{err}"
+    assert [backup["status"] for backup in catalog.show()] == ["ERROR"]
+    catalog.cluster.check_out_of_backup_mode()
+    return err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_signal_while_copying(bench, source, number):
+    catalog = bench.catalog(source)
+    process = start_copying(catalog)
+    began = time.monotonic()
+    process.send_signal(number)
+    check_failed_cleanly(process, began, catalog)
+    # The server and the catalog are ready for the next one.
+    catalog.backup("-j", "2")
+    assert sorted(backup["status"] for backup in catalog.show()) == ["ERROR", "OK"]
+
+
+def test_interrupt_while_waiting_for_the_checkpoint(bench, pg15):
+    source = bench.cluster(pg15, settings="checkpoint_completion_target = 0.9\ncheckpoint_timeout = 1h\n")
+    source.pgbench_init(5)
+    catalog = bench.catalog(source)
+    process = catalog.start_backup("-C")
+    wait_until(lambda: source.sql(
+        "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_backup_start' AND pid <> pg_backend_pid() AND state = 'active'"),
+        "pg_backup_start")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    check_failed_cleanly(process, began, catalog)
+
+
+def test_interrupted_restore_leaves_nothing_that_starts(bench, source):
+    catalog = bench.catalog(source)
+    backup_id = catalog.backup(*SLOW[2:], "-j", "2", "--no-validate")
+    data = bench.new("data")
+    process = popen([BINARY, "restore", *catalog.where, "-D", data, "--no-validate"],
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: any(data.glob("base/*/*")) or process.poll() is not None, "the restore to begin")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    if process.returncode == 0:
+        pytest.skip("the restore was faster than the signal")
+    assert process.returncode == 1 and out == "", err
+    assert not (data / "global" / "pg_control").exists(), "a cluster that is half there must not start"
+    assert catalog.status(backup_id) in ("OK", "DONE")
+
+
+def test_killed_backup_does_not_block_the_next(bench, source):
+    catalog = bench.catalog(source)
+    process = start_copying(catalog)
+    process.kill()
+    process.wait()
+    killed = backup_dir(catalog).name
+    assert catalog.status(killed) == "RUNNING", "show only looks"
+    source.check_out_of_backup_mode()
+    made = catalog.backup("-j", "2")
+    # Validation finds that nobody is running it.
+    assert catalog.validate().code == 1
+    assert catalog.status(killed) == "ERROR"
+    assert catalog.status(made) == "OK"
+    data = bench.new("data")
+    catalog.restore(data)
+    gsp_ok("delete", *catalog.where, "-i", killed)
+    assert list(catalog.backups()) == [made]
+
+
+def test_server_stops_during_the_backup(bench, pg15):
+    source = bench.cluster(pg15)
+    source.pgbench_init(10)
+    catalog = bench.catalog(source)
+    process = start_copying(catalog)
+    source.stop("immediate")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and out == "", err
+    assert len([line for line in err.splitlines() if line.startswith("ERROR: ")]) == 1, err
+    assert [backup["status"] for backup in catalog.show()] == ["ERROR"]
+    source.start()
+    catalog.backup()
+
+
+@pytest.fixture
+def small_disk(bench):
+    """A file system of 256 MiB."""
+    if not IS_ROOT:
+        pytest.skip("mounting a tmpfs needs root")
+    path = bench.new("disk")
+    path.mkdir()
+    if run(["mount", "-t", "tmpfs", "-o", "size=256m", "gsp-test", path], as_root=True, check=False).returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    give_to_user(path)
+    yield path
+    run(["umount", path], as_root=True)
+
+
+def fill_up(disk, leave=0):
+    """Leave so many bytes free on the disk."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    filler = disk / "filler"
+    fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    os.posix_fallocate(fd, 0, max(free - leave, 1))
+    os.close(fd)
+    return filler
+
+
+def test_no_room_is_seen_before_anything_is_written(bench, source, small_disk):
+    catalog = Catalog.create(small_disk / "catalog", source)
+    filler = fill_up(small_disk, leave=20 << 20)
+    result = gsp(*catalog.backup_args())
+    assert result.code == 1 and len(result.errors) == 1, result
+    assert "not enough remaining disk space" in result.errors[0], result
+    assert catalog.backups() == {}, "a refusal changes nothing"
+    source.check_out_of_backup_mode()
+    filler.unlink()
+    catalog.backup("--compress-algorithm=zlib", "-j", "2", "--no-validate")
+
+
+def test_disk_fills_up_during_the_backup(bench, pg15, small_disk):
+    source = bench.cluster(pg15)
+    source.pgbench_init(8)
+    catalog = Catalog.create(small_disk / "catalog", source)
+    process = start_copying(catalog)
+    filler = fill_up(small_disk)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and out == "", err
+    errors = [line for line in err.splitlines() if line.startswith("ERROR: ")]
+    assert len(errors) == 1 and "No space left on device" in errors[0], err
+    source.check_out_of_backup_mode()
+    filler.unlink()
+    assert not [b for b in catalog.show() if b["status"] in ("OK", "DONE")]
+    catalog.backup("--compress-algorithm=zlib")
+
+
+def test_restore_onto_a_full_disk(bench, source, small_disk):
+    catalog = bench.catalog(source)
+    backup_id = catalog.backup("--compress-algorithm=zlib", "-j", "2")
+    fill_up(small_disk, leave=30 << 20)
+    result = gsp("restore", *catalog.where, "-D", small_disk / "data")
+    assert result.code == 1 and len(result.errors) == 1, result
+    assert not (small_disk / "data" / "global" / "pg_control").exists()
+    assert catalog.status(backup_id) == "OK"

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program under test and a catalog of its own."""
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import strict_reader
+from processes import popen, run, snapshot
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("GSP_BIN", REPOSITORY / "build" / "gs_probackup"))
+INSTANCE = "main"
+
+
+class Result:
+    def __init__(self, args, code, out, err, seconds):
+        self.args, self.code, self.out, self.err, self.seconds = args, code, out, err, seconds
+
+    def lines(self, level):
+        return [line[len(level) + 2:] for line in self.err.splitlines() if line.startswith(level + ": ")]
+
+    @property
+    def errors(self):
+        return self.lines("ERROR")
+
+    @property
+    def warnings(self):
+        return self.lines("WARNING")
+
+    @property
+    def hints(self):
+        return self.lines("HINT")
+
+    def __str__(self):
+        return f"{' '.join(map(str, self.args))}\nexit {self.code}\n--- stdout\n{self.out}--- stderr\n{self.err}"
+
+
+def gsp(*args, timeout=120, **kwargs):
+    """Run the tool; whatever it does is a Result."""
+    began = time.monotonic()
+    done = run([BINARY, *args], timeout=timeout, check=False, **kwargs)
+    result = Result(args, done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+    # A crash, or a sanitizer's report, is never the expected failure.
+    assert done.returncode in (0, 1), result
+    assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, result
+    return result
+
+
+def gsp_ok(*args, **kwargs):
+    result = gsp(*args, **kwargs)
+    assert result.code == 0, result
+    assert not result.errors, result
+    return result
+
+
+def gsp_fails(*args, message, hint=None, unchanged=(), **kwargs):
+    """One clear error, exit 1, nothing on stdout, and the given trees as they were.
+    message and hint are parts of the text, in any case."""
+    before = [snapshot(tree) for tree in unchanged]
+    result = gsp(*args, **kwargs)
+    assert result.code == 1, result
+    assert len(result.errors) == 1, result
+    assert message.lower() in result.errors[0].lower(), result
+    assert result.out == "", result
+    if hint is not None:
+        assert len(result.hints) == 1 and hint.lower() in result.hints[0].lower(), result
+    for tree, old in zip(unchanged, before):
+        assert snapshot(tree) == old, f"{tree} was changed\n{result}"
+    return result
+
+
+class Catalog:
+    """A catalog with one instance over one cluster."""
+
+    def __init__(self, path, cluster=None, instance=INSTANCE):
+        self.path = Path(path)
+        self.cluster = cluster
+        self.instance = instance
+
+    @classmethod
+    def create(cls, path, cluster):
+        catalog = cls(path, cluster)
+        gsp_ok("init", "-B", catalog.path)
+        gsp_ok("add-instance", *catalog.where, "-D", cluster.data)
+        return catalog
+
+    @property
+    def where(self):
+        return ["-B", self.path, f"--instance={self.instance}"]
+
+    def backup_args(self, *args):
+        return ["backup", *self.where, "-b", "FULL", "--no-sync", *self.cluster.connection_options, *args]
+
+    def backup(self, *args, **kwargs):
+        """A FULL backup that must succeed; returns its ID. Everything it wrote passes the strict reader."""
+        known = set(self.backups())
+        gsp_ok(*self.backup_args(*args), **kwargs)
+        (made,) = set(self.backups()) - known
+        strict_reader.check_backup(self.dir(made))
+        return made
+
+    def start_backup(self, *args):
+        return popen([BINARY, *self.backup_args(*args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def restore(self, data, *args, **kwargs):
+        return gsp_ok("restore", *self.where, "-D", data, "--no-sync", *args, **kwargs)
+
+    def validate(self, *args):
+        return gsp("validate", *self.where, *args)
+
+    def show(self):
+        """The backup objects of `show --format=json`, newest first."""
+        listing = json.loads(gsp_ok("show", *self.where, "--format=json").out)
+        (instance,) = listing["backup_info"]
+        assert instance["instance"] == self.instance
+        return instance["backups"]
+
+    def backups(self):
+        return {backup["id"]: backup for backup in self.show()}
+
+    def status(self, backup_id):
+        return self.backups()[backup_id]["status"]
+
+    def dir(self, backup_id):
+        return self.path / "backups" / self.instance / backup_id
+
+    @property
+    def config_file(self):
+        return self.path / "backups" / self.instance / "pg_probackup.conf"
+
+    def file_list(self, backup_id):
+        """path -> the attributes backup_content.control keeps of it."""
+        lines = (self.dir(backup_id) / "backup_content.control").read_text().splitlines()
+        return {entry["path"]: entry for entry in map(json.loads, lines)}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "core/base/timestamp.h"
+
+static void
+set_zone(const char *zone)
+{
+    assert_int_equal(setenv("TZ", zone, 1), 0);
+    tzset();
+}
+
+static void
+printed_with_the_local_offset(void **state)
+{
+    (void)state;
+    char buf[TIMESTAMP_SIZE];
+    set_zone("UTC");
+    timestamp_format(1700000000, buf);
+    assert_string_equal(buf, "2023-11-14 22:13:20+00");
+    set_zone("Asia/Kolkata");
+    timestamp_format(1700000000, buf);
+    assert_string_equal(buf, "2023-11-15 03:43:20+05:30");
+    set_zone("America/St_Johns");
+    timestamp_format(1700000000, buf);
+    assert_string_equal(buf, "2023-11-14 18:43:20-03:30");
+}
+
+static void
+what_is_printed_is_read_back(void **state)
+{
+    (void)state;
+    static const char *const zones[] = {"UTC", "Asia/Kolkata", "America/St_Johns", "Asia/Shanghai", "Pacific/Auckland"};
+    for (size_t i = 0; i < sizeof zones / sizeof zones[0]; i++) {
+        set_zone(zones[i]);
+        for (int64_t t = 86400; t < 4000000000; t += 99999989) {
+            char buf[TIMESTAMP_SIZE];
+            int64_t back = 0;
+            timestamp_format(t, buf);
+            assert_true(timestamp_parse(buf, 1, &back));
+            assert_true(back == t);
+        }
+    }
+}
+
+static void
+forms_that_people_write(void **state)
+{
+    (void)state;
+    int64_t t;
+    set_zone("Asia/Shanghai");
+    assert_true(timestamp_parse("2020-01-01 00:00:00+03", 0, &t) && t == 1577826000);
+    assert_true(timestamp_parse("2020-01-01T00:00:00Z", 0, &t) && t == 1577836800);
+    assert_true(timestamp_parse("2020-01-01", 1, &t) && t == 1577836800);
+    assert_true(timestamp_parse("2020-01-01 00:00:00", 0, &t) && t == 1577808000);
+    assert_true(timestamp_parse("2020-01-01 00:00:00-03:30", 0, &t) && t == 1577849400);
+    static const char *const bad[] = {"", "yesterday", "2020-13-01", "2020-01", "2020-01-01 25:00:00",
+        "2020-01-01 00:00:00+99", "2020-01-01 00:00:00+03 later"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(timestamp_parse(bad[i], 0, &t));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(printed_with_the_local_offset),
+        cmocka_unit_test(what_is_printed_is_read_back),
+        cmocka_unit_test(forms_that_people_write),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
