@@ -53,18 +53,23 @@ int
 instance_name_check(const char *name, struct gsp_error *err)
 {
     const char *why = NULL;
+    int printable = 1;
     if (name[0] == '\0')
         why = "it is empty";
     else if (strlen(name) > NAME_MAX_BYTES)
         why = "it is longer than 255 bytes";
     else if (name[0] == '.' || name[0] == '-')
         why = "it begins with '.' or '-'";
-    for (const unsigned char *p = (const unsigned char *)name; why == NULL && *p != '\0'; p++)
-        if (*p == '/' || *p < 0x20 || *p == 0x7F)
-            why = "it holds a '/' or a control character";
-    if (why == NULL)
+    else if (strchr(name, '/') != NULL)
+        why = "it holds a '/'";
+    for (const unsigned char *p = (const unsigned char *)name; *p != '\0' && printable; p++)
+        printable = *p >= 0x20 && *p != 0x7F;
+    if (why == NULL && printable)
         return 0;
-    (void)gsp_fail(err, GSP_E_USAGE, 0, "instance name is not usable: %s", why);
+    if (printable)
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "'%.300s' is not usable as an instance name: %s", name, why);
+    else
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "the instance name is not usable: it holds control characters");
     return gsp_hint(err, "take letters, digits, '_', '-' and '.'");
 }
 

@@ -134,6 +134,8 @@ cli_given(const struct cli *cli, enum option_id id)
 
 /* cli_open_repo - the catalog's store, for -B or BACKUP_PATH. */
 int cli_open_repo(struct cli *cli, struct gsp_error *err);
+/* cli_check_catalog - is there a catalog at -B? errors NOENT USAGE */
+int cli_check_catalog(struct cli *cli, struct gsp_error *err);
 /* cli_open_instance - --instance checked, its configuration read and applied. */
 int cli_open_instance(struct cli *cli, struct gsp_error *err);
 /* cli_start_log - console and file log as configured. */

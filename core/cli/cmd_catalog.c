@@ -60,6 +60,8 @@ cmd_add_instance(struct cli *cli, struct gsp_error *err)
     if (rc == 0)
         rc = instance_name_check(name, err);
     if (rc == 0)
+        rc = cli_check_catalog(cli, err);
+    if (rc == 0)
         rc = cli_start_log(cli, err);
     if (rc == 0)
         rc = cli_pgdata(cli, &pgdata, err);

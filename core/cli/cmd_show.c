@@ -283,7 +283,10 @@ open_show(struct show *s, char id[BACKUP_ID_SIZE], struct gsp_error *err)
     }
     if (rc != 0)
         return rc;
-    return cli_given(cli, OPT_INSTANCE) ? cli_open_instance(cli, err) : cli_start_log(cli, err);
+    if (cli_given(cli, OPT_INSTANCE))
+        return cli_open_instance(cli, err);
+    rc = cli_check_catalog(cli, err);
+    return rc == 0 ? cli_start_log(cli, err) : rc;
 }
 
 int

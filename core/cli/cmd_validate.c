@@ -37,6 +37,8 @@ cmd_validate(struct cli *cli, struct gsp_error *err)
             rc = gsp_fail(err, GSP_E_USAGE, 0, "required parameter not specified: --instance");
     }
     if (rc == 0)
+        rc = cli_check_catalog(cli, err);
+    if (rc == 0)
         rc = cli_given(cli, OPT_INSTANCE) ? cli_open_instance(cli, err) : cli_start_log(cli, err);
     if (rc == 0)
         rc = cli_given(cli, OPT_INSTANCE) ? validate_run(&cli->engine, &opts, &bad, err)

@@ -56,14 +56,22 @@ cli_open_repo(struct cli *cli, struct gsp_error *err)
     return rc;
 }
 
-static int
-check_catalog(struct cli *cli, struct gsp_error *err)
+int
+cli_check_catalog(struct cli *cli, struct gsp_error *err)
 {
-    int exists = store_exists(&cli->engine.repo, "backups", err);
-    if (exists < 0)
-        return exists;
-    if (exists)
+    struct gsp_stat st = {0};
+    struct gsp_error missing = {0};
+    int rc = store_stat(&cli->engine.repo, "", &st, &missing);
+    if (rc == 0 && st.type != GSP_FILE_DIRECTORY)
+        return gsp_fail(err, GSP_E_USAGE, 0, "-B, --backup-path must be a path to directory: '%s'", cli->backup_path);
+    if (rc == 0)
+        rc = store_stat(&cli->engine.repo, "backups", &st, &missing);
+    if (rc == 0)
         return 0;
+    if (rc != GSP_E_NOENT) {
+        *err = missing;
+        return rc;
+    }
     (void)gsp_fail(err, GSP_E_NOENT, 0, "Cannot open directory \"%s/backups\": there is no backup catalog in '%s'",
         cli->backup_path, cli->backup_path);
     return gsp_hint(err, "make one with: gs_probackup init -B %s", cli->backup_path);
@@ -79,7 +87,7 @@ cli_open_instance(struct cli *cli, struct gsp_error *err)
     }
     int rc = instance_name_check(name, err);
     if (rc == 0)
-        rc = check_catalog(cli, err);
+        rc = cli_check_catalog(cli, err);
     if (rc == 0)
         rc = instance_check(&cli->engine.repo, name, err);
     if (rc == 0)

@@ -53,6 +53,24 @@ append(const char **list, size_t *n, const char *value, const char *name, struct
     return 0;
 }
 
+/* Most options that a command has no use for are only warned about, as scripts for the stock tool carry
+ * them; these would change what the user thinks is being done. */
+static int
+meaningless(const struct cli *cli, const struct option_def *def, struct gsp_error *err)
+{
+    const char *command = cli->command->name;
+    if (def->id == OPT_BACKUP_ID)
+        return gsp_fail(
+            err, GSP_E_USAGE, 0, "Cannot use -i (--backup-id) option together with the \"%s\" command", command);
+    if (cli->command->bit == CMD_VALIDATE && def->id == OPT_NO_VALIDATE)
+        return gsp_fail(
+            err, GSP_E_USAGE, 0, "You cannot specify \"--no-validate\" option with the \"validate\" command");
+    if (cli->command->bit == CMD_VALIDATE && def->id == OPT_FORCE)
+        return gsp_fail(err, GSP_E_USAGE, 0, "You cannot specify \"--force\" flag with the \"validate\" command");
+    log_warning("option --%s has no meaning for '%s' and is ignored", def->name, command);
+    return 0;
+}
+
 static int
 take_value(struct cli *cli, const struct option_def *def, const char *value, unsigned char *seen, struct gsp_error *err)
 {
@@ -60,10 +78,8 @@ take_value(struct cli *cli, const struct option_def *def, const char *value, uns
     (void)snprintf(origin, sizeof origin, "--%s", def->name);
     if (def->unsupported & cli->command->bit)
         return unsupported(cli, def, err);
-    if (!(def->commands & cli->command->bit)) {
-        log_warning("option --%s has no meaning for '%s' and is ignored", def->name, cli->command->name);
-        return 0;
-    }
+    if (!(def->commands & cli->command->bit))
+        return meaningless(cli, def, err);
     if (def->argument == ARG_REPEATED)
         return def->id == OPT_SET ? append(cli->sets, &cli->n_sets, value, def->name, err)
                                   : append(cli->mappings, &cli->n_mappings, value, def->name, err);

@@ -32,7 +32,6 @@ struct backup_job {
     struct source_list src;
     struct header_map_writer *map;
     struct copy copy;
-    void *wal; /* replication connection */
     struct wal_receiver *receiver;
     struct filelist list;
     int64_t started_us;
@@ -119,19 +118,6 @@ create_in_catalog(struct backup_job *job, struct gsp_error *err)
 
 /* ---- the server's side ------------------------------------------------------------------------- */
 
-/* The connection first, so that its slot keeps every segment from now on. */
-static int
-open_wal(struct backup_job *job, struct gsp_error *err)
-{
-    const struct gsp_server_ops *ops = job->start.server_ops;
-    const struct backup_options *opts = job->opts;
-    const char *slot = opts->slot;
-    uint32_t flags = slot == NULL || opts->temp_slot ? GSP_WAL_TEMP_SLOT : 0;
-    if (opts->temp_slot && slot == NULL)
-        slot = "pg_probackup_slot";
-    return ops->wal_open(job->start.srv, slot, flags, &job->wal, err);
-}
-
 static int
 begin_on_server(struct backup_job *job, struct gsp_error *err)
 {
@@ -139,10 +125,8 @@ begin_on_server(struct backup_job *job, struct gsp_error *err)
     struct gsp_begin begin = {.struct_size = sizeof begin};
     timestamp_format(job->b.start_time, when);
     (void)snprintf(label, sizeof label, "%s with gs_probackup", when);
-    int rc = open_wal(job, err);
-    if (rc == 0)
-        rc = job->start.server_ops->backup_begin(
-            job->start.srv, label, job->opts->smooth_checkpoint ? GSP_BEGIN_SMOOTH : 0, &begin, err);
+    int rc = job->start.server_ops->backup_begin(
+        job->start.srv, label, job->opts->smooth_checkpoint ? GSP_BEGIN_SMOOTH : 0, &begin, err);
     if (rc != 0)
         return rc;
     job->b.start_lsn = begin.start_lsn;
@@ -154,7 +138,7 @@ begin_on_server(struct backup_job *job, struct gsp_error *err)
         .segment_size = job->start.data.cluster.wal_segment_size,
         .timeline = begin.timeline,
         .start_lsn = begin.start_lsn};
-    return wal_receiver_start(job->start.server_ops, job->wal, &target, &job->receiver, err);
+    return wal_receiver_start(job->start.server_ops, job->start.wal, &target, &job->receiver, err);
 }
 
 /* ---- copying ----------------------------------------------------------------------------------- */
@@ -421,9 +405,6 @@ leave_server(struct backup_job *job)
 {
     wal_receiver_free(job->receiver);
     job->receiver = NULL;
-    if (job->wal != NULL)
-        job->start.server_ops->wal_close(job->wal);
-    job->wal = NULL;
     backup_start_end_session(&job->start);
 }
 

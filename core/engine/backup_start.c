@@ -162,6 +162,16 @@ check_space(struct backup_start *s, struct engine *e, struct gsp_error *err)
 }
 
 static int
+open_wal(struct backup_start *s, const struct backup_options *opts, struct gsp_error *err)
+{
+    const char *slot = opts->slot;
+    uint32_t flags = slot == NULL || opts->temp_slot ? GSP_WAL_TEMP_SLOT : 0;
+    if (opts->temp_slot && slot == NULL)
+        slot = "pg_probackup_slot";
+    return s->server_ops->wal_open(s->srv, slot, flags, &s->wal, err);
+}
+
+static int
 open_all(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
 {
     const char *pgdata = config_get(e->cfg, "pgdata");
@@ -183,7 +193,9 @@ open_all(struct backup_start *s, struct engine *e, const struct backup_options *
         rc = connect_to_server(s, e, opts, err);
     if (rc == 0)
         rc = check_identity(s, e, err);
-    return rc == 0 ? check_space(s, e, err) : rc;
+    if (rc == 0)
+        rc = check_space(s, e, err);
+    return rc == 0 ? open_wal(s, opts, err) : rc;
 }
 
 int
@@ -197,6 +209,9 @@ backup_start_open(struct backup_start *s, struct engine *e, const struct backup_
 void
 backup_start_end_session(struct backup_start *s)
 {
+    if (s->wal != NULL)
+        s->server_ops->wal_close(s->wal);
+    s->wal = NULL;
     if (s->srv != NULL)
         s->server_ops->close(s->srv);
     s->srv = NULL;

@@ -16,13 +16,14 @@ struct backup_start {
     const struct gsp_server_ops *server_ops;
     void *server_opts;
     void *srv; /* the session, NULL after its end */
+    void *wal; /* the replication connection, its slot keeps the WAL from now on; NULL after its end */
     struct gsp_identity identity;
     uint32_t classify_flags;
 };
 
 int backup_start_open(
     struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err);
-/* backup_start_end_session - disconnect, which ends backup mode. */
+/* backup_start_end_session - disconnect, which ends backup mode and drops a temporary slot. */
 void backup_start_end_session(struct backup_start *s);
 void backup_start_close(struct backup_start *s);
 

@@ -96,7 +96,12 @@ data_side_open(
     if (rc != 0)
         return rc;
     struct gsp_stat st;
-    rc = store_stat(&side->store, "", &st, err);
+    struct gsp_error missing = {0};
+    rc = store_stat(&side->store, "", &st, &missing);
+    if (rc == GSP_E_NOENT)
+        (void)gsp_fail(err, rc, 0, "Directory does not exist: '%s'", pgdata);
+    else if (rc != 0)
+        *err = missing;
     if (rc == 0 && st.type != GSP_FILE_DIRECTORY)
         rc = gsp_fail(err, GSP_E_NOENT, 0, "'%s' is not a directory", pgdata);
     if (rc == 0)

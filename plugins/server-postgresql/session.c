@@ -170,25 +170,6 @@ read_identity(const struct pg_session *s, const PGresult *res, struct gsp_identi
 }
 
 int
-pg_identify(void *srv, struct gsp_identity *ret, struct gsp_error *err)
-{
-    /* pg_settings leaves out what the role may not see, where current_setting would fail. */
-    static const char *const sql =
-        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('block_size'), "
-        "pg_catalog.current_setting('wal_block_size'), pg_catalog.current_setting('data_checksums'), "
-        "pg_catalog.current_setting('server_version'), (SELECT setting FROM pg_catalog.pg_settings WHERE name = "
-        "'data_directory')";
-    struct pg_session *s = srv;
-    PGresult *res;
-    int rc = pg_link_query(&s->link, sql, 0, NULL, deadline_of(s), &res, err);
-    if (rc < 0)
-        return rc;
-    rc = read_identity(s, res, ret, err);
-    PQclear(res);
-    return rc;
-}
-
-int
 pg_databases(void *srv, int (*cb)(void *arg, uint32_t oid, const char *name), void *arg, struct gsp_error *err)
 {
     static const char *const sql = "SELECT oid, datname FROM pg_catalog.pg_database WHERE datname NOT IN ('template0', "
@@ -224,7 +205,7 @@ ask_in_recovery(struct pg_session *s, int *ret, struct gsp_error *err)
 
 /* Version 15 renamed the functions and dropped the exclusive mode with its parameter. */
 struct backup_calls {
-    const char *begin, *begin_name, *end, *end_name, *grants;
+    const char *begin, *begin_name, *end, *end_name, *grants, *rights;
 };
 
 static const struct backup_calls *
@@ -236,6 +217,9 @@ calls_of(const struct pg_session *s)
         "SELECT lsn, labelfile, spcmapfile FROM pg_catalog.pg_stop_backup(false, false)",
         "pg_stop_backup",
         "pg_catalog.pg_start_backup(text, boolean, boolean), pg_catalog.pg_stop_backup(boolean, boolean)",
+        "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_start_backup(text, boolean, boolean)', 'EXECUTE') AND "
+        "pg_catalog.has_function_privilege('pg_catalog.pg_stop_backup(boolean, boolean)', 'EXECUTE') AND "
+        "pg_catalog.has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE')",
     };
     static const struct backup_calls since_15 = {
         "SELECT pg_catalog.pg_backup_start($1, $2)",
@@ -243,6 +227,9 @@ calls_of(const struct pg_session *s)
         "SELECT lsn, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(false)",
         "pg_backup_stop",
         "pg_catalog.pg_backup_start(text, boolean), pg_catalog.pg_backup_stop(boolean)",
+        "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_backup_start(text, boolean)', 'EXECUTE') AND "
+        "pg_catalog.has_function_privilege('pg_catalog.pg_backup_stop(boolean)', 'EXECUTE') AND "
+        "pg_catalog.has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE')",
     };
     return s->version_num >= 150000 ? &since_15 : &before_15;
 }
@@ -259,6 +246,41 @@ advise(struct pg_session *s, const char *call, struct gsp_error *err)
             "A backup from a standby needs full_page_writes = on at the primary since its last checkpoint: set it "
             "there, run CHECKPOINT, and take the backup again.");
     return gsp_prefix(err, "%s", call);
+}
+
+/* Asked before anything is written, so that a missing right leaves no failed backup behind. */
+static int
+check_rights(struct pg_session *s, struct gsp_error *err)
+{
+    PGresult *res;
+    int rc = pg_link_query(&s->link, calls_of(s)->rights, 0, NULL, deadline_of(s), &res, err);
+    if (rc < 0)
+        return rc;
+    if (!is_on(pg_cell(res, 0, 0))) {
+        (void)gsp_fail(err, GSP_E_PERM, 0, "role \"%s\" may not run backups", PQuser(s->link.conn));
+        rc = advise(s, "missing rights", err);
+    }
+    PQclear(res);
+    return rc;
+}
+
+int
+pg_identify(void *srv, struct gsp_identity *ret, struct gsp_error *err)
+{
+    /* pg_settings leaves out what the role may not see, where current_setting would fail. */
+    static const char *const sql =
+        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('block_size'), "
+        "pg_catalog.current_setting('wal_block_size'), pg_catalog.current_setting('data_checksums'), "
+        "pg_catalog.current_setting('server_version'), (SELECT setting FROM pg_catalog.pg_settings WHERE name = "
+        "'data_directory')";
+    struct pg_session *s = srv;
+    PGresult *res;
+    int rc = pg_link_query(&s->link, sql, 0, NULL, deadline_of(s), &res, err);
+    if (rc < 0)
+        return rc;
+    rc = read_identity(s, res, ret, err);
+    PQclear(res);
+    return rc == 0 ? check_rights(s, err) : rc;
 }
 
 static int

@@ -154,14 +154,14 @@ class Cluster:
         """database.schema.relation -> rows and the md5 of all of them, sorted; sequences by their state."""
         result = {}
         for (database,) in self.sql("SELECT datname FROM pg_database WHERE datallowconn"):
-            relations = self.sql("""SELECT c.oid::regclass::text, n.nspname || '.' || c.relname
+            relations = self.sql("""SELECT c.oid::regclass::text, n.nspname || '.' || c.relname,
+                    CASE c.relkind WHEN 'S' THEN '(last_value, is_called)' ELSE 't' END
                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE c.relkind IN ('r', 'm', 'S') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'""",
                 database=database)
-            for name, label in relations:
-                result[f"{database}.{label}"] = self.sql(
-                    f"SELECT count(*), md5(string_agg(r, E'\\n' ORDER BY r)) FROM (SELECT t::text AS r FROM {name} t) s",
-                    database=database)[0]
+            for name, label, row in relations:
+                result[f"{database}.{label}"] = self.sql(f"""SELECT count(*), md5(string_agg(r, E'\\n' ORDER BY r))
+                    FROM (SELECT {row}::text AS r FROM {name} t) s""", database=database)[0]
             result[f"{database} large objects"] = self.sql(
                 "SELECT count(*), md5(string_agg(md5(data), '' ORDER BY loid, pageno)) FROM pg_largeobject",
                 database=database)[0]

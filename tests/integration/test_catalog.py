@@ -7,9 +7,8 @@ import subprocess
 
 import pytest
 
-import strict_reader
 from processes import popen, snapshot
-from tool import BINARY, Catalog, gsp, gsp_ok
+from tool import BINARY, Catalog, check_written, gsp, gsp_ok
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +72,7 @@ def test_files_of_a_backup(catalog, source):
     assert accounts["is_datafile"] == "1" and accounts["compress_alg"] == "zlib"
     assert int(accounts["n_blocks"]) == source.sql("SELECT pg_relation_size('pgbench_accounts') / 8192")[0][0]
 
+    check_written(path, quick=False)
     control = (path / "backup.control").read_text()
     for line in ("backup-mode = FULL", "stream = true", "compress-alg = zlib", "block-size = 8192", "program-version = 2.4.2",
                  "server-version = 15", "status = OK", "storage-type = FILE", "s3-status = UNKNOWN",
@@ -241,7 +241,7 @@ def test_notes(catalog):
     done = gsp_ok("set-backup", *catalog.where, "-i", backup_id, "--note=hello world\nsecond line")
     assert f"Adding note to backup {backup_id}: 'hello world'" in done.err
     assert catalog.backups()[backup_id]["note"] == "hello world"
-    strict_reader.check_backup(catalog.dir(backup_id))
+    check_written(catalog.dir(backup_id))
     gsp_ok("set-backup", *catalog.where, "-i", backup_id, "--note=none")
     assert (catalog.dir(backup_id) / "backup.control").read_text() == before
     assert mode(catalog.dir(backup_id) / "backup.control") == 0o600
@@ -277,7 +277,7 @@ def test_two_backups_in_the_same_second(catalog):
     backups = catalog.backups()
     assert len(backups) == 2 and {b["status"] for b in backups.values()} == {"OK"}
     for backup_id in backups:
-        strict_reader.check_backup(catalog.dir(backup_id))
+        check_written(catalog.dir(backup_id))
     assert catalog.validate().code == 0
 
 

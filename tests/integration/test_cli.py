@@ -23,7 +23,7 @@ def test_help():
     texts = {gsp_ok(*args).out for args in (["help"], ["--help"], ["-?"])}
     assert len(texts) == 1
     for command in COMMANDS:
-        assert re.search(rf"^\s+gs_probackup {command}\b", next(iter(texts)), re.M), command
+        assert re.search(rf"^\s+{command}\b", next(iter(texts)), re.M), command
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -47,6 +47,6 @@ def test_plugins():
     for kind, name in SHIPPED:
         assert re.search(rf"{kind}\W+{name}\b", plain), plain
         assert kind in text and name in text
-    info = gsp_ok("plugin", "info", "compressor.zlib").out
+    info = gsp_ok("plugin", "info", "zlib").out
     assert "zlib" in info and "level" in info
-    assert "compressor" in json.dumps(json.loads(gsp_ok("plugin", "info", "compressor.zlib", "--format=json").out))
+    assert "compressor" in json.dumps(json.loads(gsp_ok("plugin", "info", "zlib", "--format=json").out))

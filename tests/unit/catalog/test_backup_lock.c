@@ -321,7 +321,7 @@ a_takeover_that_never_ended_is_told(void **state)
     store_close(&s);
 }
 
-enum { RACERS = 8, ROUNDS = 40 };
+enum { RACERS = 8, ROUNDS = 8 };
 
 struct race {
     struct store *s;
