@@ -24,12 +24,23 @@ shown_origin(const struct config_value *v)
     return v->origin != NULL ? v->origin : source_names[v->source];
 }
 
+/* The settings of the instance; with --origin everything that is in force, the site's and the plugins' too. */
+static int
+next_shown(struct cli *cli, size_t *index, struct config_value *v)
+{
+    while (config_value_at(cli->cfg, (*index)++, v))
+        if ((v->flags & CONFIG_IN_INSTANCE) || cli_given(cli, OPT_ORIGIN))
+            return 1;
+    return 0;
+}
+
 static void
 print_plain(struct cli *cli, struct strbuf *out)
 {
     struct config_value v;
     const char *group = NULL;
-    for (size_t i = 0; config_value_at(cli->cfg, i, &v); i++) {
+    size_t index = 0;
+    while (next_shown(cli, &index, &v)) {
         if (v.group != NULL && (group == NULL || strcmp(group, v.group) != 0))
             strbuf_printf(out, "# %s\n", v.group);
         group = v.group;
@@ -47,7 +58,8 @@ print_json(struct cli *cli, struct strbuf *out)
     struct config_value v;
     json_begin(&w, out);
     json_open(&w, NULL, '{');
-    for (size_t i = 0; config_value_at(cli->cfg, i, &v); i++) {
+    size_t index = 0;
+    while (next_shown(cli, &index, &v)) {
         if (!cli_given(cli, OPT_ORIGIN)) {
             json_string(&w, v.key, shown_text(&v));
             continue;

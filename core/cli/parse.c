@@ -78,7 +78,8 @@ take_value(struct cli *cli, const struct option_def *def, const char *value, uns
     (void)snprintf(origin, sizeof origin, "--%s", def->name);
     if (def->unsupported & cli->command->bit)
         return unsupported(cli, def, err);
-    if (!(def->commands & cli->command->bit))
+    int shows_it = def->id == OPT_CONFIG_KEY && cli->command->bit == CMD_SHOW_CONFIG;
+    if (!(def->commands & cli->command->bit) && !shows_it)
         return meaningless(cli, def, err);
     if (def->argument == ARG_REPEATED)
         return def->id == OPT_SET ? append(cli->sets, &cli->n_sets, value, def->name, err)

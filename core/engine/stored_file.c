@@ -146,7 +146,9 @@ load_headers(struct stored_reader *r, const struct file_entry *f, struct gsp_err
         if (rc == 0)
             rc = store_file_open(&r->sb->e->repo, path, &r->map, err);
     }
-    return rc == 0 ? header_map_load(&r->map, f, &r->headers, err) : rc;
+    if (rc == 0)
+        rc = header_map_load(&r->map, f, &r->headers, err);
+    return rc != 0 ? gsp_prefix(err, "page_header_map") : 0;
 }
 
 int

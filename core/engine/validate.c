@@ -12,7 +12,7 @@
 #include "core/engine/jobs.h"
 #include "core/engine/progress.h"
 #include "core/engine/stored_file.h"
-#include "core/engine/wal_receiver.h"
+#include "core/engine/wal_files.h"
 
 enum { CONTROL_FILE_MAX = 1024 * 1024, NEWEST_READABLE_VERSION = 20599 };
 
@@ -224,30 +224,6 @@ checker_tick(void *arg, struct gsp_error *err)
 
 /* ---- WAL --------------------------------------------------------------------------------------- */
 
-struct wal_files {
-    struct store *repo;
-    const char *dir;
-    char open_name[WAL_SEGMENT_NAME_SIZE];
-    struct store_file file;
-};
-
-static int64_t
-read_wal(void *ctx, const char *segment, uint64_t offset, void *buf, uint32_t len, struct gsp_error *err)
-{
-    struct wal_files *w = ctx;
-    if (w->file.handle == NULL || strcmp(w->open_name, segment) != 0) {
-        char path[PATH_SIZE];
-        store_file_close(&w->file);
-        if (!path_join(path, w->dir, segment))
-            return gsp_fail(err, GSP_E_BUG, 0, "path of WAL segment %s is too long", segment);
-        int rc = store_file_open(w->repo, path, &w->file, err);
-        if (rc != 0)
-            return rc;
-        (void)snprintf(w->open_name, sizeof w->open_name, "%s", segment);
-    }
-    return store_file_pread(&w->file, buf, len, offset, err);
-}
-
 static int
 check_wal(struct check *c, struct gsp_error *err)
 {
@@ -258,11 +234,11 @@ check_wal(struct check *c, struct gsp_error *err)
                       : snprintf(dir, sizeof dir, "wal/%s", c->sb->e->instance);
     if (n >= (int)sizeof dir)
         return gsp_fail(err, GSP_E_BUG, 0, "path too long: '%s'", c->sb->dir);
-    struct wal_files files = {.repo = &c->sb->e->repo, .dir = dir};
-    struct gsp_wal_source source = {.ctx = &files, .read = read_wal};
+    struct wal_files files = {.repo = &c->sb->e->repo, .dir = dir, .segment_size = c->cluster.wal_segment_size};
+    struct gsp_wal_source source = wal_files_source(&files);
     struct gsp_error problem = {0};
     int rc = c->dialect->wal_verify(&c->cluster, &source, b->timeline, b->start_lsn, b->stop_lsn, &end, &problem);
-    store_file_close(&files.file);
+    wal_files_close(&files);
     if (rc == 0) {
         log_log("Backup %s WAL segments are valid", b->id);
         return 0;
@@ -342,8 +318,10 @@ validate_backup(struct engine *e, struct backup *b, int skip_block_validation, s
         struct check c = {.sb = &sb, .check_pages = !skip_block_validation};
         find_dialect(&c);
         rc = check_files(&c, &problem);
+        /* What could not be looked at whole does not get a better status than it had. */
+        int complete = c.dialect != NULL && atomic_load(&c.undecoded_files) == 0;
         if (rc == 0 && atomic_load(&c.bad_files) == 0)
-            status = BACKUP_OK;
+            status = complete ? BACKUP_OK : backup_is_valid(b) ? b->status : BACKUP_DONE;
     } else if (is_verdict(rc)) {
         log_warning("Backup %s file list is corrupted: %s", b->id, problem.msg);
         rc = 0;
@@ -353,7 +331,7 @@ validate_backup(struct engine *e, struct backup *b, int skip_block_validation, s
         *err = problem;
         return rc;
     }
-    if (status == BACKUP_OK)
+    if (status != BACKUP_CORRUPT)
         log_info("Backup %s data files are valid", b->id);
     else
         log_warning("Backup %s data files are corrupted", b->id);
@@ -426,7 +404,7 @@ validate_one(struct engine *e, struct backup_list *list, struct backup *b, int s
     }
     rc = validate_backup(e, b, skip_blocks, err);
     backup_unlock(lock);
-    *bad += rc == 0 && b->status != BACKUP_OK;
+    *bad += rc == 0 && !backup_is_valid(b);
     return rc;
 }
 

@@ -47,6 +47,7 @@ class Cluster:
         self.version = version
         self.data = Path(data)
         self.home = Path(home)
+        self.superuser = "postgres"
         self.running = False
 
     @classmethod
@@ -87,10 +88,10 @@ class Cluster:
     @property
     def connection_options(self):
         """For the tool's command line."""
-        return ["-h", self.socket_dir, "-p", "5432", "-d", "postgres", "-U", "postgres"]
+        return ["-h", self.socket_dir, "-p", "5432", "-d", "postgres", "-U", self.superuser]
 
     def connect(self, database="postgres"):
-        connection = psycopg2.connect(host=str(self.socket_dir), port=5432, user="postgres", dbname=database)
+        connection = psycopg2.connect(host=str(self.socket_dir), port=5432, user=self.superuser, dbname=database)
         connection.autocommit = True
         return connection
 
@@ -100,7 +101,7 @@ class Cluster:
             return cursor.fetchall() if cursor.description else []
 
     def client(self, program, *args, **kwargs):
-        return run([CLIENTS / program, "-h", self.socket_dir, "-p", "5432", "-U", "postgres", *args], **kwargs)
+        return run([CLIENTS / program, "-h", self.socket_dir, "-p", "5432", "-U", self.superuser, *args], **kwargs)
 
     def tablespace(self, name):
         """A new tablespace outside PGDATA; returns its directory."""
@@ -116,7 +117,7 @@ class Cluster:
         """pgbench writing as long as the block runs."""
         log = open(self.home / "pgbench.log", "w", encoding="utf-8")
         before = self.sql("SELECT count(*) FROM pgbench_history")[0][0]
-        process = popen([CLIENTS / "pgbench", "-h", self.socket_dir, "-p", "5432", "-U", "postgres", "-n", "-c", clients,
+        process = popen([CLIENTS / "pgbench", "-h", self.socket_dir, "-p", "5432", "-U", self.superuser, "-n", "-c", clients,
                          "-T", "600", "postgres"], stdout=log, stderr=subprocess.STDOUT)
         try:
             wait_until(lambda: self.sql("SELECT count(*) FROM pgbench_history")[0][0] > before, "pgbench")

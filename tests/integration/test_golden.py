@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from processes import make_dir, popen, remove_tree, snapshot
-from tool import Catalog, gsp, gsp_fails
+from tool import Catalog, gsp_fails
 
 OPENGAUSS = ["full-ptrack-ptrackzlib", "pglz-lz4-zstd-extdirs", "before-merge", "after-merge", "recorded"]
 
@@ -78,9 +78,17 @@ def test_opengauss_validate(opengauss):
     """Every stored byte is checked by CRC and header map; what only the openGauss dialect could tell is skipped, and said."""
     before = {name: backup["status"] for name, backup in opengauss.backups().items()}
     result = opengauss.validate("-j", "2")
-    assert result.code == 0, result
-    assert result.warnings, "what is not checked is said"
-    assert {name: backup["status"] for name, backup in opengauss.backups().items()} == before
+    assert result.code == (0 if set(before.values()) <= {"OK", "DONE"} else 1), result
+    for name, status in before.items():
+        if status in ("OK", "DONE"):
+            assert any(name in warning and "not checked" in warning for warning in result.warnings), result
+    after = {name: backup["status"] for name, backup in opengauss.backups().items()}
+    assert after == {name: "OK" if status == "DONE" else status for name, status in before.items()}
+
+
+def full_backup(catalog):
+    return next(name for name, backup in catalog.backups().items()
+                if backup["backup-mode"] == "FULL" and backup["status"] in ("OK", "DONE"))
 
 
 def biggest_file(catalog, backup_id, is_datafile):
@@ -93,7 +101,7 @@ def biggest_file(catalog, backup_id, is_datafile):
 
 @pytest.mark.parametrize("is_datafile", ["1", "0"], ids=["data", "other"])
 def test_opengauss_damage(opengauss, is_datafile):
-    backup_id = next(name for name, b in opengauss.backups().items() if b["backup-mode"] == "FULL")
+    backup_id = full_backup(opengauss)
     path = biggest_file(opengauss, backup_id, is_datafile)
     control = opengauss.dir(backup_id) / "backup.control"
     kept = path.read_bytes(), {c: c.read_bytes() for c in control.parents[1].glob("*/backup.control")}
@@ -112,7 +120,7 @@ def test_opengauss_damage(opengauss, is_datafile):
 
 
 def test_opengauss_restore_needs_its_plugin(opengauss, bench):
-    backup_id = next(name for name, b in opengauss.backups().items() if b["backup-mode"] == "FULL")
+    backup_id = full_backup(opengauss)
     target = bench.new("data")
     gsp_fails("restore", *opengauss.where, "-i", backup_id, "-D", target, message="", unchanged=[target])
 
@@ -131,15 +139,19 @@ def test_pg_probackup_validate(pp25_original):
 
 def test_pg_probackup_restore_of_a_full_backup(pp25_original, bench, pg15, fixtures):
     """Rows and their hash were recorded on the source, at the moment of that backup."""
-    backup_id = next(name for name, b in pp25_original.backups().items() if b["backup-mode"] == "FULL")
+    backup_id = full_backup(pp25_original)
     data, moved = bench.new("data"), bench.new("tablespace")
-    result = gsp("restore", *pp25_original.where, "-i", backup_id, "-D", data, "--no-sync", "-T", f"/db/ts={moved}")
-    assert result.code == 0, result
+    (old,) = re.findall(r"^\d+ (.+)$", (pp25_original.dir(backup_id) / "database" / "tablespace_map").read_text(), re.M)
+    pp25_original.restore(data, "-i", backup_id, "-T", f"{old}={moved}")
     with open(data / "postgresql.auto.conf", "a", encoding="utf-8") as conf:
         conf.write("listen_addresses = ''\narchive_mode = off\nport = 5432\n")
     (data / "pg_hba.conf").write_text("local all all trust\n")
     cluster = bench.restored(pg15, data)
+    cluster.superuser = "pgt"
     cluster.start()
-    for name, rows in re.findall(rf"^{backup_id} (\w+) (\d+)\|", (fixtures / "pg_probackup" / "rows.txt").read_text(), re.M):
-        assert cluster.sql(f"SELECT count(*) FROM {name}")[0][0] == int(rows)
+    recorded = re.findall(rf"^{backup_id} (\w+) (\d+)\|(\w+)$", (fixtures / "pg_probackup" / "rows.txt").read_text(), re.M)
+    assert recorded
+    for name, rows, digest in recorded:
+        found = cluster.sql(f"SELECT count(*)::text, md5(string_agg(r, ',' ORDER BY r)) FROM (SELECT t::text AS r FROM {name} t) s")
+        assert found == [(rows, digest)]
     cluster.check_tables_and_indexes()

@@ -33,7 +33,7 @@ class Result:
     def hints(self):
         return self.lines("HINT")
 
-    def __str__(self):
+    def __repr__(self):
         return f"{' '.join(map(str, self.args))}\nexit {self.code}\n--- stdout\n{self.out}--- stderr\n{self.err}"
 
 

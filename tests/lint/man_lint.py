@@ -43,11 +43,11 @@ def check(program, man_text):
 
     text = "\n".join(line for line in man_text.splitlines() if not line.startswith('.\\"'))
     described, described_commands = set(MAN_OPTION.findall(text)), set(MAN_COMMAND.findall(text))
+    invented = sorted(o for o in described - shown.keys() if not program_knows(program, o))
     problems += [f"command '{c}' is not in the man page" for c in sorted(commands - described_commands)]
-    problems += [f"the man page has a command '{c}', which the program does not" for c in sorted(described_commands - commands)]
+    problems += [f"command '{c}' of the man page does not exist" for c in sorted(described_commands - commands)]
     problems += [f"option --{o} (help {shown[o]}) is not in the man page" for o in sorted(shown.keys() - described)]
-    problems += [f"the man page has an option --{o}, which the program does not" for o in sorted(described - shown.keys())
-                 if not program_knows(program, o)]
+    problems += [f"option --{o} of the man page does not exist" for o in invented]
     return problems
 
 
