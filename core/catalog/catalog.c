@@ -321,7 +321,10 @@ instance_conf_read(struct store *repo, const char *name, struct conf_file **ret,
     if (rc == 0)
         rc = store_read_all(repo, p.conf, CONF_BYTES_MAX, &text, err);
     if (rc == GSP_E_NOENT)
-        return gsp_hint(err, "instance '%s' has no configuration: set it with 'set-config' or add it again", name);
+        return gsp_hint(err,
+            "instance '%s' has lost its pg_probackup.conf: put the file back, for example with the line \"pgdata = "
+            "DIR\"",
+            name);
     if (rc != 0)
         return rc;
     char shown[PATH_SIZE + 256];

@@ -59,6 +59,8 @@ enum option_id {
     OPT_TARGET_LSN,
     OPT_TARGET_NAME,
     OPT_TARGET_INCLUSIVE,
+    OPT_TARGET_TIMELINE,
+    OPT_TARGET_IMMEDIATE,
     OPT_STATUS,
     OPT_DELETE_EXPIRED,
     OPT_MERGE_EXPIRED,
@@ -69,6 +71,7 @@ enum option_id {
     OPT_MEDIA_TYPE,
     OPT_S3_STATUS,
     OPT_ENCRYPTION,
+    OPT_LEFTOVER,
     OPT_CONFIG_KEY, /* every option that is a key of the configuration */
 };
 

@@ -18,7 +18,7 @@ refuse_unsupported_settings(const struct cli *cli, struct gsp_error *err)
             continue;
         (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "%s is set to '%s' (%s), which is not supported yet", keys[i], text,
             config_get_origin(cli->cfg, keys[i]));
-        return gsp_hint(err, "see docs/compatibility.md; remove the setting to go on without it");
+        return gsp_hint(err, "remove the setting to go on without it: gs_probackup set-config; see gs_probackup(1)");
     }
     return 0;
 }

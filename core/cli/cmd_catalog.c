@@ -90,11 +90,8 @@ delete_all_backups(struct cli *cli, struct gsp_error *err)
     struct backup_lock **locks = calloc(list.n + 1, sizeof *locks);
     if (locks == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    for (size_t i = 0; i < list.n && rc == 0; i++) {
+    for (size_t i = 0; i < list.n && rc == 0; i++)
         rc = backup_lock_exclusive(&e->repo, e->instance, &list.backups[i], &locks[i], err);
-        if (rc != 0)
-            rc = gsp_prefix(err, "Cannot lock backup %s directory", list.backups[i].id);
-    }
     for (size_t i = 0; i < list.n; i++) {
         if (rc == 0)
             rc = delete_backup(e, &list.backups[i], locks[i], err);

@@ -71,7 +71,8 @@ cmd_restore(struct cli *cli, struct gsp_error *err)
         .n_mappings = cli->n_mappings,
         .no_validate = cli_given(cli, OPT_NO_VALIDATE),
         .skip_block_validation = cli_given(cli, OPT_SKIP_BLOCK_VALIDATION),
-        .force = cli_given(cli, OPT_FORCE)};
+        .force = cli_given(cli, OPT_FORCE),
+        .skip_external_dirs = cli_given(cli, OPT_SKIP_EXTERNAL_DIRS)};
     if (rc == 0)
         rc = restore_run(&cli->engine, &opts, err);
     for (size_t i = 0; i < cli->n_mappings; i++) {

@@ -78,7 +78,7 @@ run_command(struct cli *cli, int argc, char **argv, struct gsp_error *err)
         return print_help(cli->command->name, err);
     if (rc == 0 && cli->command->run == NULL) {
         (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "'%s' is not supported yet", cli->command->name);
-        return gsp_hint(err, "see docs/compatibility.md for what is to come");
+        return gsp_hint(err, "see gs_probackup(1), section NOT SUPPORTED YET");
     }
     if (rc == 0)
         rc = load_site_config(cli, err);

@@ -90,7 +90,7 @@ const struct option_def option_defs[] = {
     {"incremental-mode", 'I', OPT_INCREMENTAL_MODE, ARG_VALUE, CMD_RESTORE, 0, "none", "only none is supported yet"},
     {"external-mapping", 0, OPT_EXTERNAL_MAPPING, ARG_REPEATED, CMD_RESTORE, 0, "OLD=NEW",
         "accepted for tablespaces, as -T"},
-    {"skip-external-dirs", 0, OPT_SKIP_EXTERNAL_DIRS, ARG_NONE, CMD_RESTORE, 0, NULL, NULL},
+    {"skip-external-dirs", 0, OPT_SKIP_EXTERNAL_DIRS, ARG_NONE, CMD_RESTORE, 0, NULL, "leave out external directories"},
     {"recovery-target-time", 0, OPT_TARGET_TIME, ARG_VALUE, CMD_TARGET, CMD_TARGET, NULL, NULL},
     {"time", 0, OPT_TARGET_TIME, ARG_VALUE, CMD_TARGET, CMD_TARGET, NULL, NULL},
     {"recovery-target-xid", 0, OPT_TARGET_XID, ARG_VALUE, CMD_TARGET, CMD_TARGET, NULL, NULL},
@@ -100,6 +100,8 @@ const struct option_def option_defs[] = {
     {"recovery-target-name", 0, OPT_TARGET_NAME, ARG_VALUE, CMD_TARGET, CMD_TARGET, NULL, NULL},
     {"recovery-target-inclusive", 0, OPT_TARGET_INCLUSIVE, ARG_VALUE, CMD_TARGET, CMD_TARGET, NULL, NULL},
     {"inclusive", 0, OPT_TARGET_INCLUSIVE, ARG_VALUE, CMD_TARGET, CMD_TARGET, NULL, NULL},
+    {"timeline", 0, OPT_TARGET_TIMELINE, ARG_VALUE, CMD_TARGET, CMD_TARGET, NULL, NULL},
+    {"immediate", 0, OPT_TARGET_IMMEDIATE, ARG_NONE, CMD_TARGET, CMD_TARGET, NULL, NULL},
     {"status", 0, OPT_STATUS, ARG_VALUE, CMD_DELETE, CMD_DELETE, NULL, NULL},
     {"delete-expired", 0, OPT_DELETE_EXPIRED, ARG_NONE, CMD_EXPIRE, CMD_EXPIRE, NULL, NULL},
     {"expired", 0, OPT_DELETE_EXPIRED, ARG_NONE, CMD_EXPIRE, CMD_EXPIRE, NULL, NULL},
@@ -166,6 +168,15 @@ const struct option_def option_defs[] = {
     {"with-salt", 0, OPT_ENCRYPTION, ARG_VALUE, CMD_ALL, CMD_ALL, NULL, NULL},
     {"with-device-params", 0, OPT_ENCRYPTION, ARG_VALUE, CMD_ALL, CMD_ALL, NULL, NULL},
     {"gen-key", 0, OPT_ENCRYPTION, ARG_NONE, CMD_ALL, CMD_ALL, NULL, NULL},
+
+    /* The stock tool parses these for commands it no longer has. */
+    {"wal-file-path", 0, OPT_LEFTOVER, ARG_VALUE, 0, 0, NULL, NULL},
+    {"wal-file-name", 0, OPT_LEFTOVER, ARG_VALUE, 0, 0, NULL, NULL},
+    {"overwrite", 0, OPT_LEFTOVER, ARG_NONE, 0, 0, NULL, NULL},
+    {"no-ready-rename", 0, OPT_LEFTOVER, ARG_NONE, 0, 0, NULL, NULL},
+    {"batch-size", 0, OPT_LEFTOVER, ARG_VALUE, 0, 0, NULL, NULL},
+    {"prefetch-dir", 0, OPT_LEFTOVER, ARG_VALUE, 0, 0, NULL, NULL},
+    {"no-validate-wal", 0, OPT_LEFTOVER, ARG_NONE, 0, 0, NULL, NULL},
 
     {"config", 0, OPT_CONFIG, ARG_VALUE, CMD_ALL, 0, "FILE", "site configuration instead of the installed one"},
     {"set", 0, OPT_SET, ARG_REPEATED, CMD_ALL, 0, "KIND.NAME.KEY=VALUE", "set an option of a plugin; may be repeated"},

@@ -15,8 +15,7 @@ unsupported(const struct cli *cli, const struct option_def *def, struct gsp_erro
 {
     (void)gsp_fail(
         err, GSP_E_UNSUPPORTED, 0, "option --%s is not supported yet with '%s'", def->name, cli->command->name);
-    return gsp_hint(err, "see 'gs_probackup help %s' for what is, and docs/compatibility.md for what is to come",
-        cli->command->name);
+    return gsp_hint(err, "see 'gs_probackup help %s' for what is", cli->command->name);
 }
 
 /* getopt says only "no": find out whether the name is unknown or could be several. */
@@ -27,10 +26,17 @@ explain_refusal(const struct cli *cli, char *arg, struct gsp_error *err)
     int n = 0;
     size_t len = strncmp(arg, "--", 2) == 0 ? strcspn(arg + 2, "=") : 0;
     for (size_t i = 0; i < option_defs_n && len > 0; i++) {
-        if (strncmp(option_defs[i].name, arg + 2, len) != 0)
+        const char *name = option_defs[i].name;
+        if (strncmp(name, arg + 2, len) != 0)
+            continue;
+        if (name[len] == '\0') {
+            n = 1; /* the whole name: never ambiguous */
+            break;
+        }
+        if (!(option_defs[i].commands & cli->command->bit))
             continue;
         size_t used = strlen(candidates);
-        (void)snprintf(candidates + used, sizeof candidates - used, "%s--%s", n > 0 ? ", " : "", option_defs[i].name);
+        (void)snprintf(candidates + used, sizeof candidates - used, "%s--%s", n > 0 ? ", " : "", name);
         n++;
     }
     if (n > 1)
@@ -124,12 +130,14 @@ def_of(int code)
     return NULL;
 }
 
-/* The password must not stay where ps shows it. The value moves to memory of our own. */
+/* A password, or a plugin's option that may be one, must not stay where ps shows it. The value moves to
+ * memory of our own. */
 static int
 hide_secret(const struct option_def *def, char *arg, const char **ret, struct gsp_error *err)
 {
     *ret = arg;
-    if (arg == NULL || (def->id != OPT_PASSWORD && strcmp(def->name, "access-key") != 0))
+    int secret = def->id == OPT_PASSWORD || def->id == OPT_SET || strcmp(def->name, "access-key") == 0;
+    if (arg == NULL || !secret)
         return 0;
     *ret = strdup(arg); /* lives as long as the program */
     if (*ret == NULL)
@@ -214,7 +222,7 @@ cli_parse(struct cli *cli, int argc, char **argv, struct gsp_error *err)
     }
     if (cli_given(cli, OPT_COMPRESS)) {
         rc = config_set(cli->cfg, "compress-algorithm", "zlib", CONFIG_CMDLINE, "--compress", err);
-        if (rc == 0)
+        if (rc == 0 && config_get_source(cli->cfg, "compress-level") != CONFIG_CMDLINE)
             rc = config_set(cli->cfg, "compress-level", "1", CONFIG_CMDLINE, "--compress", err);
     }
     return rc;

@@ -66,7 +66,7 @@ lock_all(struct engine *e, struct doomed *doomed, size_t n, struct gsp_error *er
     for (size_t i = 0; i < n; i++) {
         int rc = backup_lock_exclusive(&e->repo, e->instance, doomed[i].b, &doomed[i].lock, err);
         if (rc != 0)
-            return gsp_prefix(err, "Cannot lock backup %s directory", doomed[i].b->id);
+            return rc;
     }
     return 0;
 }

@@ -90,6 +90,7 @@ struct restore_options {
     int no_validate;
     int skip_block_validation;
     int force;
+    int skip_external_dirs;
 };
 int restore_run(struct engine *e, const struct restore_options *opts, struct gsp_error *err);
 

@@ -72,6 +72,7 @@ restore_pages(struct restore *r, struct stored_reader *in, const struct file_ent
 {
     uint32_t blocks = 0;
     int rc = stored_reader_begin(in, f, 1, err);
+    *ret_size = (uint64_t)(f->n_blocks > 0 ? f->n_blocks : 0) * r->sb.page_size;
     while (rc == 0) {
         rc = jobs_check(&r->jobs, err);
         if (rc == 0)
@@ -79,15 +80,35 @@ restore_pages(struct restore *r, struct stored_reader *in, const struct file_ent
         if (rc != 0 || in->batch->n == 0)
             break;
         rc = check_order(in->batch, blocks, f, err);
-        if (rc == 0)
-            rc = write_pages(put, in->batch, err);
+        if (rc != 0) {
+            in->batch->n = 0; /* not written: salvage begins with them */
+            break;
+        }
+        rc = write_pages(put, in->batch, err);
         blocks += in->batch->n;
         progress_add(&r->progress, (uint64_t)in->batch->n * in->batch->page_size, 0);
     }
     if (rc == 0 && f->n_blocks > 0 && blocks != (uint32_t)f->n_blocks)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "%u blocks instead of the listed %d", blocks, f->n_blocks);
-    *ret_size = (uint64_t)blocks * r->sb.page_size;
+    *ret_size = rc == 0 ? (uint64_t)blocks * r->sb.page_size : *ret_size;
     return rc == 0 ? stored_reader_end(in, err) : rc;
+}
+
+/* --force: what can still be read of a damaged data file, page by page; the rest stays zero. */
+static int
+salvage_pages(
+    struct restore *r, struct stored_reader *in, struct store_put *put, uint32_t *ret_lost, struct gsp_error *err)
+{
+    int rc = 0;
+    while (rc == 0 && in->batch != NULL) {
+        rc = jobs_check(&r->jobs, err);
+        if (rc == 0)
+            rc = stored_reader_salvage(in, ret_lost, err);
+        if (rc != 0 || in->batch->n == 0)
+            break;
+        rc = write_pages(put, in->batch, err);
+    }
+    return rc;
 }
 
 /* Holes of the catalog are written out: a server must not find out at run time that its disk is full. */
@@ -115,13 +136,34 @@ restore_bytes(struct restore *r, struct stored_reader *in, const struct file_ent
     return rc == 0 ? stored_reader_end(in, err) : rc;
 }
 
+/* With --force damage is a warning, and everything that can be read is restored. */
+static int
+tolerate(struct restore *r, struct stored_reader *in, const struct file_entry *f, struct store_put *put,
+    struct gsp_error *err)
+{
+    struct gsp_error problem = *err;
+    uint32_t lost = 0;
+    if (!r->opts->force || (problem.code != GSP_E_CORRUPT && problem.code != GSP_E_NOENT))
+        return problem.code;
+    gsp_error_clear(err);
+    int rc = f->is_datafile ? salvage_pages(r, in, put, &lost, err) : 0;
+    if (rc != 0)
+        return rc;
+    atomic_fetch_add(&r->bad_files, 1);
+    if (lost > 0)
+        log_warning("Restored with damage, because of --force: file '%s', %u page(s) are lost and read as zeros: %s",
+            f->path, lost, problem.msg);
+    else
+        log_warning("Restored with damage, because of --force: file '%s': %s", f->path, problem.msg);
+    return 0;
+}
+
 static int
 restore_content(struct restore *r, struct stored_reader *in, const struct file_entry *f, struct gsp_error *err)
 {
     auto_free char *decoded = NULL;
     auto_store_put put = {0};
     uint64_t size = 0;
-    struct gsp_error problem = {0};
     if (f->encoded && !path_decode(f->path, &decoded))
         return gsp_fail(err, GSP_E_CORRUPT, 0, "malformed name in the file list");
     const char *path = decoded != NULL ? decoded : f->path;
@@ -129,19 +171,12 @@ restore_content(struct restore *r, struct stored_reader *in, const struct file_e
     if (rc != 0)
         return rc;
     if (f->size > 0 && f->is_datafile && !f->is_cfs)
-        rc = restore_pages(r, in, f, &put, &size, &problem);
+        rc = restore_pages(r, in, f, &put, &size, err);
     else if (f->size > 0)
-        rc = restore_bytes(r, in, f, &put, &size, &problem);
-    if (rc == GSP_E_CORRUPT && r->opts->force) {
-        log_warning("Restored with damage, because of --force: file '%s': %s", f->path, problem.msg);
-        atomic_fetch_add(&r->bad_files, 1);
-        rc = 0;
-    }
-    if (rc != 0) {
-        *err = problem;
-        return rc;
-    }
-    return store_put_commit(&put, size, err);
+        rc = restore_bytes(r, in, f, &put, &size, err);
+    if (rc != 0)
+        rc = tolerate(r, in, f, &put, err);
+    return rc == 0 ? store_put_commit(&put, size, err) : rc;
 }
 
 static int
@@ -195,6 +230,13 @@ split_list(struct restore *r, struct gsp_error *err)
     size_t kept = 0;
     for (size_t i = 0; i < list->n; i++) {
         const struct file_entry *f = &list->entries[i];
+        if (f->external_dir_num > 0 && r->opts->skip_external_dirs)
+            continue;
+        if (f->external_dir_num > 0 || f->file_type == 1) {
+            (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the backup holds %s, which cannot be restored yet",
+                f->external_dir_num > 0 ? "external directories" : "files of DSS volume groups");
+            return f->external_dir_num > 0 ? gsp_hint(err, "restore without them: --skip-external-dirs") : err->code;
+        }
         if (strcmp(f->path, r->dialect->control_path) == 0)
             r->control = *f;
         else if (strcmp(f->path, r->dialect->map_file) != 0 && strcmp(f->path, "database_map") != 0)
@@ -308,7 +350,9 @@ choose_backup(struct restore *r, struct backup_list *list, struct backup **ret, 
     int may_heal = b->status == BACKUP_ORPHAN || b->status == BACKUP_CORRUPT;
     if (!backup_is_valid(b) && !(may_heal && (!r->opts->no_validate || r->opts->force))) {
         (void)gsp_fail(err, GSP_E_CORRUPT, 0, "Backup %s has status: %s", b->id, backup_status_name(b->status));
-        return gsp_hint(err, "choose another backup with -i, or restore a CORRUPT one at your own risk with --force");
+        return gsp_hint(err, may_heal
+                                 ? "choose another backup with -i, or restore this one at your own risk with --force"
+                                 : "choose another backup with -i");
     }
     if (!backup_is_full(b)) {
         (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0,
@@ -316,7 +360,7 @@ choose_backup(struct restore *r, struct backup_list *list, struct backup **ret, 
         return gsp_hint(err, "restore its FULL backup with -i, or use the tool that made the backup");
     }
     *ret = b;
-    return 0;
+    return stored_backup_check_version(b, err);
 }
 
 static int

@@ -36,6 +36,26 @@ open_codecs(struct stored_backup *sb)
 }
 
 int
+stored_backup_check_version(const struct backup *b, struct gsp_error *err)
+{
+    /* Before 2.4.0 pages were padded and had no header map; 2.5 is pg_probackup's last. */
+    enum { OLDEST = 20400, NEWEST = 20599 };
+    const char *text = b->program_version != NULL ? b->program_version : "";
+    uint32_t version = version_number(text);
+    if (version < OLDEST) {
+        (void)gsp_fail(
+            err, GSP_E_UNSUPPORTED, 0, "backup %s was made by version '%s', which is too old to be read", b->id, text);
+        return gsp_hint(err, "use the program that made it");
+    }
+    if (version > NEWEST) {
+        (void)gsp_fail(err, GSP_E_VERSION, 0,
+            "backup %s was made by version '%s', which is newer than this program understands", b->id, text);
+        return gsp_hint(err, "use the program that made it, or a newer gs_probackup");
+    }
+    return 0;
+}
+
+int
 stored_backup_open(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err)
 {
     memset(sb, 0, sizeof *sb);
@@ -213,10 +233,36 @@ stored_reader_pages(struct stored_reader *r, struct gsp_error *err)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "ends in the middle of a page, at offset %" PRIu64, r->offset);
     if (rc == 0)
         rc = compare_with_map(r, err);
-    if (rc != 0)
+    if (rc != 0) {
+        b->n = 0; /* none of them was handed over */
         return rc;
+    }
     r->crc = crc32c(r->crc, b->enc, used);
     r->offset += used;
+    return 0;
+}
+
+int
+stored_reader_salvage(struct stored_reader *r, uint32_t *ret_lost, struct gsp_error *err)
+{
+    struct page_batch *b = r->batch;
+    r->next_page += b->n;
+    b->n = 0;
+    for (; r->headers != NULL && r->next_page < (uint32_t)r->entry->n_headers; r->next_page++, (*ret_lost)++) {
+        uint32_t from = r->headers[r->next_page].pos, to = r->headers[r->next_page + 1].pos, used = 0;
+        struct gsp_error problem = {0};
+        int64_t got = store_file_pread(&r->file, b->enc, to - from, from, &problem);
+        int rc = got < 0 ? (int)got : 0;
+        if (rc == 0 && got == (int64_t)(to - from))
+            rc = page_batch_unframe(b, to - from, &used, &problem);
+        if (rc == GSP_E_CANCELLED || rc == GSP_E_NOMEM || rc == GSP_E_BUG) {
+            *err = problem;
+            return rc;
+        }
+        if (rc == 0 && b->n == 1 && b->block[0] == r->headers[r->next_page].block)
+            return 0;
+        b->n = 0;
+    }
     return 0;
 }
 

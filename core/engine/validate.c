@@ -14,7 +14,7 @@
 #include "core/engine/stored_file.h"
 #include "core/engine/wal_files.h"
 
-enum { CONTROL_FILE_MAX = 1024 * 1024, NEWEST_READABLE_VERSION = 20599 };
+enum { CONTROL_FILE_MAX = 1024 * 1024 };
 
 struct check {
     struct stored_backup *sb;
@@ -359,9 +359,9 @@ precheck(struct engine *e, struct backup_list *list, struct backup *b, struct gs
         log_warning("Backup %s has status %s. Skip validation.", b->id, backup_status_name(b->status));
         return 0;
     }
-    if (b->program_version != NULL && version_number(b->program_version) > NEWEST_READABLE_VERSION) {
-        log_warning("Backup %s was made by version %s, which is newer than this program understands. Skip validation.",
-            b->id, b->program_version);
+    struct gsp_error version = {0};
+    if (stored_backup_check_version(b, &version) != 0) {
+        log_warning("Skip validation: %s", version.msg);
         return 0;
     }
     if (backup_is_full(b))
@@ -394,7 +394,7 @@ validate_one(struct engine *e, struct backup_list *list, struct backup *b, int s
     struct gsp_error lock_err = {0};
     int rc = backup_lock_shared(&e->repo, e->instance, b, &lock, &lock_err);
     if (rc == GSP_E_LOCKED) {
-        log_warning("Cannot lock backup %s directory, skip validation: %s", b->id, lock_err.msg);
+        log_warning("Skip validation of backup %s: %s", b->id, lock_err.msg);
         (*skipped)++;
         return 0;
     }

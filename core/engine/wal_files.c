@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <zlib.h>
-
 #include "core/base/path.h"
+#include "core/io/gzip.h"
 
 void
 wal_files_close(struct wal_files *files)
@@ -17,28 +16,6 @@ wal_files_close(struct wal_files *files)
     files->name[0] = '\0';
 }
 
-/* Inflate a gzip file of at most one segment into files->unpacked. */
-static int
-unpack(struct wal_files *files, const struct strbuf *packed, const char *path, struct gsp_error *err)
-{
-    z_stream z;
-    memset(&z, 0, sizeof z);
-    enum { GZIP_WINDOW = 15 + 16 };
-    files->unpacked = malloc(files->segment_size);
-    if (files->unpacked == NULL || inflateInit2(&z, GZIP_WINDOW) != Z_OK)
-        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    z.next_in = (Bytef *)packed->data;
-    z.avail_in = (uInt)packed->len;
-    z.next_out = files->unpacked;
-    z.avail_out = files->segment_size;
-    int zrc = inflate(&z, Z_FINISH);
-    files->unpacked_len = files->segment_size - z.avail_out;
-    (void)inflateEnd(&z);
-    return zrc == Z_STREAM_END
-               ? 0
-               : gsp_fail(err, GSP_E_CORRUPT, 0, "'%s/%s' is no whole gzip file", files->repo->root, path);
-}
-
 static int
 open_compressed(struct wal_files *files, const char *plain_path, struct gsp_error *err)
 {
@@ -47,7 +24,13 @@ open_compressed(struct wal_files *files, const char *plain_path, struct gsp_erro
     if (snprintf(path, sizeof path, "%s.gz", plain_path) >= (int)sizeof path)
         return gsp_fail(err, GSP_E_BUG, 0, "path too long: '%s'", plain_path);
     int rc = store_read_all(files->repo, path, (size_t)files->segment_size * 2, &packed, err);
-    return rc == 0 ? unpack(files, &packed, path, err) : rc;
+    if (rc != 0)
+        return rc;
+    files->unpacked = malloc(files->segment_size);
+    if (files->unpacked == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    rc = gunzip(packed.data, (uint32_t)packed.len, files->unpacked, files->segment_size, &files->unpacked_len, err);
+    return rc != 0 ? gsp_prefix(err, "'%s/%s'", files->repo->root, path) : 0;
 }
 
 static int

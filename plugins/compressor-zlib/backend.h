@@ -7,7 +7,8 @@
 
 struct backend;
 
-extern const char backend_name[];
+/* What the plugin says of itself, naming the library. */
+extern const char backend_summary[];
 
 /* backend_new - for one thread; level 1..9. NULL when out of memory. */
 struct backend *backend_new(int level);

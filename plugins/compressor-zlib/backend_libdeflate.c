@@ -5,7 +5,7 @@
 
 #include <libdeflate.h>
 
-const char backend_name[] = "libdeflate " LIBDEFLATE_VERSION_STRING;
+const char backend_summary[] = "zlib streams, made by libdeflate " LIBDEFLATE_VERSION_STRING;
 
 struct backend {
     struct libdeflate_compressor *compressor;

@@ -2,6 +2,7 @@
 #include "link.h"
 
 #include <inttypes.h>
+#include <pwd.h>
 #include <unistd.h>
 
 struct pg_session {
@@ -80,20 +81,31 @@ check_version(const struct pg_session *s, struct gsp_error *err)
         text != NULL ? text : "unknown", PG_OLDEST_MAJOR, PG_NEWEST_MAJOR);
 }
 
+/* The core's default for the database is PGUSER, then the name of the operating-system user. */
+static int
+is_default_database(const char *dbname)
+{
+    struct passwd entry, *found = NULL;
+    char buf[1024];
+    const char *user = getenv("PGUSER");
+    if (dbname == NULL || dbname[0] == '\0' || (user != NULL && strcmp(dbname, user) == 0))
+        return 1;
+    return getpwuid_r(geteuid(), &entry, buf, sizeof buf, &found) == 0 && found != NULL &&
+           strcmp(dbname, found->pw_name) == 0;
+}
+
 static int
 connect_session(struct pg_session *s, const struct pg_options *opts, struct gsp_error *err)
 {
     char port[16] = "";
-    const char *env = getenv("PGDATABASE");
     struct pg_target target = {
         .host = opts->host, .port = port, .dbname = opts->dbname, .user = opts->user, .password = opts->password};
-    int dbname_given = (opts->dbname != NULL && opts->dbname[0] != '\0') || (env != NULL && env[0] != '\0');
     int rc;
     if (opts->port > 0)
         (void)snprintf(port, sizeof port, "%u", (unsigned)(uint16_t)opts->port);
     rc = pg_link_open(&s->link, &target, err);
-    /* Nobody chose the database, libpq took the user's name: any database will do for a backup. */
-    if (rc < 0 && !dbname_given && pg_link_failed_with(&s->link, PG_STATE_NO_DATABASE)) {
+    /* Nobody chose the database, it is the user's name by default: any database will do for a backup. */
+    if (rc < 0 && is_default_database(opts->dbname) && pg_link_failed_with(&s->link, PG_STATE_NO_DATABASE)) {
         gsp_error_clear(err);
         s->link.sqlstate[0] = '\0';
         target.dbname = "postgres";

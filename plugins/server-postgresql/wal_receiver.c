@@ -5,7 +5,7 @@
 #include <time.h>
 
 #define NAME_MAX_BYTES 63 /* of a replication slot */
-#define TICK_US 100000 /* how often the callback is asked on a quiet stream */
+#define TICK_US 100000    /* how often the callback is asked on a quiet stream */
 #define STATUS_US 10000000
 #define GOODBYE_US 2000000 /* how long a cleanly ended stream may take to close */
 #define EPOCH_2000_US INT64_C(946684800000000)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -139,12 +140,32 @@ fs_limits(void *store, struct gsp_limits *ret, struct gsp_error *err)
 }
 
 /* One directory with exactly this mode; one that is there already is fine, and keeps its own. Returns an errno. */
+/* Make the name of a directory durable. Returns an errno. */
+static int
+sync_parent(const char *full)
+{
+    char parent[PATH_MAX];
+    size_t len = (size_t)(strrchr(full, '/') - full);
+    memcpy(parent, full, len);
+    parent[len] = '\0';
+    int fd = open(len > 0 ? parent : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES ? 0 : errno; /* searchable but not readable: nothing to sync through */
+    int failed = fsync(fd) == 0 ? 0 : errno;
+    (void)close(fd);
+    return failed;
+}
+
 static int
 make_dir(const char *full, mode_t mode, int may_exist)
 {
     struct stat st;
-    if (mkdir(full, mode) == 0)
-        return chmod(full, mode) == 0 ? 0 : errno;
+    if (mkdir(full, mode) == 0) {
+        if (chmod(full, mode) != 0)
+            return errno;
+        /* Above the root no relative path reaches, so nobody could ask to sync these names later. */
+        return may_exist ? sync_parent(full) : 0;
+    }
     int failed = errno;
     if (failed == EEXIST && may_exist && stat(full, &st) == 0 && S_ISDIR(st.st_mode))
         return 0;
@@ -178,11 +199,9 @@ fs_mkdir(void *store, const char *path, uint32_t mode, uint32_t flags, struct gs
 static int
 fs_remove(void *store, const char *const *paths, uint32_t n, struct gsp_error *err)
 {
-    struct fs_store *fs = store;
+    const struct fs_store *fs = store;
     char full[PATH_MAX];
     for (uint32_t i = 0; i < n; i++) {
-        if (fs_cancelled(fs))
-            return gsp_fail(err, GSP_E_CANCELLED, 0, "removing files was cancelled");
         if (fs_path(fs, paths[i], full, err) != 0)
             return err->code;
         int rc = unlink(full);

@@ -134,10 +134,6 @@ static void
 their_catalogs_are_understood(void **state)
 {
     (void)state;
-    if (getenv("GSP_FIXTURES") == NULL) {
-        print_message("# GSP_FIXTURES is not set: no catalogs of the stock tools here\n");
-        skip();
-    }
     size_t total = 0, with_headers = 0;
     for (size_t i = 0; i < sizeof archives / sizeof archives[0]; i++) {
         char dir[] = "/tmp/stock-catalog-XXXXXX";
@@ -159,6 +155,10 @@ their_catalogs_are_understood(void **state)
 int
 main(void)
 {
+    if (getenv("GSP_FIXTURES") == NULL) {
+        print_message("1..0 # SKIP GSP_FIXTURES is not set: no catalogs of the stock tools here\n");
+        return 0;
+    }
     tests_in_utc();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(their_catalogs_are_understood),
