@@ -34,7 +34,6 @@ struct backup_job {
     struct copy copy;
     struct wal_receiver *receiver;
     struct filelist list;
-    int64_t started_us;
 };
 
 /* ---- the catalog's side of a beginning backup -------------------------------------------------- */
@@ -457,7 +456,7 @@ verdict(struct backup_job *job, struct gsp_error *err)
 int
 backup_run(struct engine *e, const struct backup_options *opts, char ret_id[BACKUP_ID_SIZE], struct gsp_error *err)
 {
-    struct backup_job job = {.e = e, .opts = opts, .started_us = monotonic_us()};
+    struct backup_job job = {.e = e, .opts = opts};
     ret_id[0] = '\0';
     backup_init(&job.b);
     int rc = backup_start_open(&job.start, e, opts, err);

@@ -104,11 +104,12 @@ connect_once(struct backup_start *s, struct engine *e, struct gsp_error *err)
 static int
 connect_to_server(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
 {
-    struct plugin *server;
+    struct plugin *server = NULL;
     int rc = registry_find(e->reg, GSP_KIND_SERVER, s->data.server->name, &server, err);
-    if (rc == 0)
-        rc = plugin_load(server, err);
-    s->server_ops = server != NULL && rc == 0 ? server->ops : NULL;
+    if (rc != 0 || server == NULL)
+        return rc;
+    s->server_ops = server->ops;
+    rc = plugin_load(server, err);
     if (rc == 0 && opts->password != NULL)
         rc = set_password(e, server, opts->password, err);
     if (rc != 0)

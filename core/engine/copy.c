@@ -405,7 +405,6 @@ copy_files(struct copy *c, unsigned threads, int show_progress, struct gsp_error
 int
 copy_control(struct copy *c, struct source_file *f, struct gsp_error *err)
 {
-    enum { CONTROL_MAX = 1024 * 1024 };
     auto_strbuf bytes = STRBUF_INIT;
     char path[PATH_SIZE];
     struct gsp_cluster cluster;
@@ -414,7 +413,7 @@ copy_control(struct copy *c, struct source_file *f, struct gsp_error *err)
         struct gsp_error torn = {0};
         strbuf_reset(&bytes);
         cluster.struct_size = sizeof cluster;
-        rc = store_read_all(&c->side->store, f->source, CONTROL_MAX, &bytes, err);
+        rc = store_read_all(&c->side->store, f->source, CONTROL_FILE_MAX, &bytes, err);
         if (rc != 0)
             break;
         /* The server rewrites it in place: a wrong checksum is read again before it is believed. */

@@ -9,6 +9,9 @@
 #include "core/config/config.h"
 #include "core/plugin/registry.h"
 
+/* The longest control file that is read into memory. */
+enum { CONTROL_FILE_MAX = 1024 * 1024 };
+
 struct engine {
     struct config *cfg;
     struct registry *reg;

@@ -4,8 +4,6 @@
 #include "core/base/log.h"
 #include "core/engine/engine.h"
 
-enum { CONTROL_FILE_MAX = 1024 * 1024 };
-
 int
 engine_open_store(struct config *cfg, struct registry *reg, const char *which, const char *root, struct store *ret,
     void **ret_opts, struct gsp_error *err)

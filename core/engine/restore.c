@@ -284,7 +284,7 @@ restore_control(struct restore *r, struct gsp_error *err)
     auto_strbuf bytes = STRBUF_INIT;
     int rc = stored_path(&r->sb, &r->control, path, err);
     if (rc == 0)
-        rc = store_read_all(&r->e->repo, path, 1024 * 1024, &bytes, err);
+        rc = store_read_all(&r->e->repo, path, CONTROL_FILE_MAX, &bytes, err);
     if (rc == 0)
         rc = r->dialect->control_parse(bytes.data, (uint32_t)bytes.len, &r->cluster, err);
     if (rc == 0)
@@ -325,23 +325,28 @@ restore_all(struct restore *r, struct gsp_error *err)
     return rc;
 }
 
+/* The one with the id, or the newest that is valid. NULL when there is none. */
+static struct backup *
+find_backup(const struct backup_list *list, const char *id)
+{
+    if (id != NULL)
+        return backup_list_find(list, id);
+    for (size_t i = 0; i < list->n; i++) {
+        struct backup *b = &list->backups[i];
+        if (backup_is_valid(b))
+            return b;
+        log_warning("Skipping backup %s, because it has non-valid status: %s", b->id, backup_status_name(b->status));
+    }
+    return NULL;
+}
+
 static int
 choose_backup(struct restore *r, struct backup_list *list, struct backup **ret, struct gsp_error *err)
 {
     const char *id = r->opts->id;
-    struct backup *b = NULL;
-    if (id != NULL) {
-        b = backup_list_find(list, id);
-        if (b == NULL)
-            return gsp_fail(err, GSP_E_NOENT, 0, "Requested backup %s is not found.", id);
-    }
-    for (size_t i = 0; i < list->n && b == NULL; i++) {
-        if (backup_is_valid(&list->backups[i]))
-            b = &list->backups[i];
-        else
-            log_warning("Skipping backup %s, because it has non-valid status: %s", list->backups[i].id,
-                backup_status_name(list->backups[i].status));
-    }
+    struct backup *b = find_backup(list, id);
+    if (b == NULL && id != NULL)
+        return gsp_fail(err, GSP_E_NOENT, 0, "Requested backup %s is not found.", id);
     if (b == NULL) {
         (void)gsp_fail(err, GSP_E_NOENT, 0, "Backup satisfying target options is not found.");
         return gsp_hint(

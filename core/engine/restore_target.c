@@ -13,6 +13,8 @@
 #include "core/base/path.h"
 #include "core/engine/backup_start.h"
 
+enum { TABLESPACE_MAP_MAX = 16 * 1024 * 1024 };
+
 /* A living server in the target explains itself better than "not empty". 0 = none. */
 static int
 running_server(struct store *s)
@@ -188,7 +190,7 @@ open_spaces(
     if (n_path >= (int)sizeof path)
         return gsp_fail(err, GSP_E_BUG, 0, "path too long: '%s'", sb->dir);
     struct gsp_error missing = {0};
-    int rc = store_read_all(&t->e->repo, path, 16 * 1024 * 1024, &text, &missing);
+    int rc = store_read_all(&t->e->repo, path, TABLESPACE_MAP_MAX, &text, &missing);
     if (rc == 0)
         rc = tablespace_map_parse(strbuf_str(&text), text.len, &spaces, &n, err);
     else if (rc == GSP_E_NOENT)

@@ -14,8 +14,6 @@
 #include "core/engine/stored_file.h"
 #include "core/engine/wal_files.h"
 
-enum { CONTROL_FILE_MAX = 1024 * 1024 };
-
 struct check {
     struct stored_backup *sb;
     int check_pages;

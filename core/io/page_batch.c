@@ -19,7 +19,8 @@ page_batch_init(struct page_batch *b, uint32_t page_size, const struct gsp_compr
     const void *codec_opts, struct gsp_error *err)
 {
     memset(b, 0, sizeof *b);
-    if (page_size < 512 || page_size > 65536 || page_size % 8 != 0)
+    /* A power of two: the pages of a batch are then exactly PAGE_BATCH_BYTES, which the copy of other files uses. */
+    if (page_size < 512 || page_size > 65536 || (page_size & (page_size - 1)) != 0)
         return gsp_fail(err, GSP_E_CORRUPT, 0, "page size %u is impossible", page_size);
     b->page_size = page_size;
     b->stride = page_size + PAGE_FRAME_BYTES;
@@ -137,8 +138,10 @@ page_batch_frame(struct page_batch *b, const uint8_t **ret, uint32_t *ret_len, s
     uint32_t at = 0;
     for (uint32_t i = 0; i < b->n; i++) {
         const struct gsp_span *span = &b->out_span[i];
+        /* A stored length of a whole page means raw to every reader. */
+        int is_raw = b->codec == NULL || (span->flags & GSP_SPAN_RAW) != 0;
         if (span->off != at + PAGE_FRAME_BYTES || span->len == 0 || span->len > b->page_size ||
-            len - at < PAGE_FRAME_BYTES + span->len)
+            is_raw != (span->len == b->page_size) || len - at < PAGE_FRAME_BYTES + span->len)
             return gsp_fail(err, GSP_E_BUG, 0, "compressor broke its contract for item %u of a batch", i);
         store_le32(out + at, b->block[i]);
         store_le32(out + at + 4, span->len);
@@ -211,9 +214,13 @@ page_batch_unframe(struct page_batch *b, uint32_t len, uint32_t *ret_used, struc
         b->data = b->enc + PAGE_FRAME_BYTES;
         return 0;
     }
-    if (b->codec == NULL)
+    if (b->codec == NULL) {
+        uint32_t i = 0;
+        while (b->out_span[i].len == b->page_size)
+            i++;
         return gsp_fail(
-            err, GSP_E_CORRUPT, 0, "block %u is compressed in a file that is listed as uncompressed", b->block[0]);
+            err, GSP_E_CORRUPT, 0, "block %u is compressed in a file that is listed as uncompressed", b->block[i]);
+    }
     b->data = page_batch_page(b, 0);
     return expand_frames(b, err);
 }

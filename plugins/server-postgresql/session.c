@@ -161,7 +161,7 @@ is_on(const char *text)
 static int
 read_identity(const struct pg_session *s, const PGresult *res, struct gsp_identity *ret, struct gsp_error *err)
 {
-    uint64_t page_size, wal_block_size;
+    uint64_t page_size = 0, wal_block_size = 0;
     int n;
     int rc = pg_cell_u64(res, 0, 1, UINT32_MAX, &page_size, err);
     if (rc == 0)

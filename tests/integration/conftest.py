@@ -69,6 +69,7 @@ class Workshop:
         return tool.Catalog.create(self.new("catalog"), cluster)
 
     def close(self):
+        tool.end_started()
         for cluster in self.clusters:
             if cluster.running:
                 cluster.stop("immediate")

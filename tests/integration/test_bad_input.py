@@ -16,6 +16,7 @@ class Place:
         self.empty_catalog = shop.catalog(self.cluster)
         self.file = shop.new("file")
         self.file.write_text("x")
+        give_to_user(self.file)
         self.full = make_dir(shop.new("full"))
         (self.full / "something").write_text("x")
 
@@ -28,7 +29,7 @@ def place(shop, pg15):
 
 
 # Arguments are format strings over: B catalog, E catalog without backups, D the cluster's directory, ID a
-# backup, FILE a plain file, FULL a directory that is not empty, FREE a path that does not exist.
+# backup, TS its tablespace, FILE a plain file, FULL a directory that is not empty, FREE a path that does not exist.
 B = "-B {B} --instance=main"
 CASES = {
     # what to do
@@ -102,7 +103,7 @@ CASES = {
     "restore without backups": ("restore -B {E} --instance=main -D {FREE}", "Backup satisfying target options is not found",
                                 None),
     "restore over files": (f"restore {B} -D {{FULL}}", 'Restore destination is not empty: "{FULL}"', None),
-    "restore over a file": (f"restore {B} -D {{FILE}}", "{FILE}", None),
+    "restore over a file": (f"restore {B} -D {{FILE}} -T {{TS}}={{FREE}}", "{FILE}", None),
     "restore over the running server": (f"restore {B} -D {{D}}", "{D}", None),
     "restore to where the instance is": (f"restore {B}", "{D}", None),
     "restore into the catalog": (f"restore {B} -D {{B}}/backups/main/{{ID}}", "not empty", None),
@@ -121,7 +122,7 @@ def test_refusal(place, bench, case):
     line, message, hint = CASES[case]
     free = bench.new("free")
     names = {"B": place.catalog.path, "E": place.empty_catalog.path, "D": place.cluster.data, "ID": place.backup_id,
-             "FILE": place.file, "FULL": place.full, "FREE": free}
+             "FILE": place.file, "FULL": place.full, "FREE": free, "TS": place.cluster.home / "elsewhere"}
     gsp_fails(*[word.format(**names) for word in line.split()], message=message.format(**names), hint=hint,
               unchanged=[place.catalog.path, place.empty_catalog.path, place.file, place.full, free,
                          place.cluster.data / "PG_VERSION", place.cluster.home / "elsewhere"])

@@ -3,13 +3,12 @@
 import contextlib
 import os
 import signal
-import subprocess
 import time
 
 import pytest
 
-from processes import IS_ROOT, give_to_user, popen, run, wait_until
-from tool import BINARY, INSTANCE, Catalog, gsp, gsp_ok
+from processes import IS_ROOT, give_to_user, run, wait_until
+from tool import INSTANCE, Catalog, gsp, gsp_ok, start
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +82,7 @@ def test_interrupted_restore_leaves_nothing_that_starts(bench, source):
     catalog = bench.catalog(source)
     backup_id = catalog.backup(*SLOW[2:], "-j", "2", "--no-validate")
     data = bench.new("data")
-    process = popen([BINARY, "restore", *catalog.where, "-D", data, "--no-validate"],
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = start("restore", *catalog.where, "-D", data, "--no-validate")
     wait_until(lambda: any(data.glob("base/*/*")) or process.poll() is not None, "the restore to begin")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
@@ -142,7 +140,7 @@ def small_disk(bench):
         pytest.skip("no tmpfs can be mounted here")
     give_to_user(path)
     yield path
-    run(["umount", path], as_root=True)
+    run(["umount", "-l", path], as_root=True)
 
 
 def fill_up(disk, leave=0):

@@ -48,6 +48,24 @@ def gsp(*args, timeout=120, **kwargs):
     return result
 
 
+_started = []
+
+
+def start(*args):
+    """The tool, running on; a failing test's process is ended by end_started."""
+    process = popen([BINARY, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _started.append(process)
+    return process
+
+
+def end_started():
+    for process in _started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    _started.clear()
+
+
 def gsp_ok(*args, **kwargs):
     result = gsp(*args, **kwargs)
     assert result.code == 0, result
@@ -107,7 +125,7 @@ class Catalog:
         return made
 
     def start_backup(self, *args):
-        return popen([BINARY, *self.backup_args(*args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return start(*self.backup_args(*args))
 
     def restore(self, data, *args, **kwargs):
         return gsp_ok("restore", *self.where, "-D", data, "--no-sync", *args, **kwargs)
