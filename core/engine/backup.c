@@ -117,6 +117,22 @@ create_in_catalog(struct backup_job *job, struct gsp_error *err)
 
 /* ---- the server's side ------------------------------------------------------------------------- */
 
+/* A standby has its primary's system id. What tells them apart is the checkpoint that the backup has just
+ * begun with: the server wrote it into the control file of its own data directory. */
+static int
+check_same_cluster(struct backup_job *job, struct gsp_error *err)
+{
+    struct data_side *data = &job->start.data;
+    int rc = data_side_refresh(data, err);
+    if (rc != 0 || data->cluster.redo_lsn >= job->b.start_lsn)
+        return rc;
+    (void)gsp_fail(err, GSP_E_CONFIG, 0,
+        "the data directory '%s' is not that of the server: its last checkpoint is at " GSP_LSN_FMT
+        ", the backup starts at " GSP_LSN_FMT,
+        data->store.root, GSP_LSN_ARGS(data->cluster.redo_lsn), GSP_LSN_ARGS(job->b.start_lsn));
+    return gsp_hint(err, "-D and -h, -p must lead to the same server, not to a standby and its primary");
+}
+
 static int
 begin_on_server(struct backup_job *job, struct gsp_error *err)
 {
@@ -132,6 +148,9 @@ begin_on_server(struct backup_job *job, struct gsp_error *err)
     job->b.timeline = begin.timeline;
     log_log(
         "Database backup start, start LSN " GSP_LSN_FMT ", timeline %u", GSP_LSN_ARGS(begin.start_lsn), begin.timeline);
+    rc = check_same_cluster(job, err);
+    if (rc != 0)
+        return rc;
     struct wal_target target = {.store = &job->e->repo,
         .dir = job->wal_dir,
         .segment_size = job->start.data.cluster.wal_segment_size,

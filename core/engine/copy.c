@@ -188,6 +188,11 @@ copy_pages(struct copier *w, struct source_file *f, struct store_file *in, struc
     uint32_t n_blocks = (uint32_t)(f->size / b->page_size), done = 0;
     if (f->size / b->page_size > cluster->segment_blocks)
         return gsp_fail(err, GSP_E_CORRUPT, 0, "file '%s' is longer than a segment", f->source);
+    if (f->size % b->page_size != 0)
+        log_log(
+            "Size of file \"%s\" is not a multiple of the page size; the server does not read the part behind the last "
+            "whole page",
+            f->source);
     header_stream_reset(w->headers);
     /* Blocks that were added after the scan are WAL's business. */
     while (done < n_blocks) {

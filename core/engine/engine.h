@@ -42,6 +42,8 @@ int engine_open_store(struct config *cfg, struct registry *reg, const char *whic
  * errors NOENT (no such directory, no control file) UNSUPPORTED (no dialect knows it) and control_parse's */
 int data_side_open(
     struct data_side *side, struct config *cfg, struct registry *reg, const char *pgdata, struct gsp_error *err);
+/* data_side_refresh - read the control file again. */
+int data_side_refresh(struct data_side *side, struct gsp_error *err);
 void data_side_close(struct data_side *side);
 
 /* dialect_of_backup - the dialect and cluster of a backup, from its stored control file.

@@ -113,6 +113,14 @@ data_side_open(
     return rc;
 }
 
+int
+data_side_refresh(struct data_side *side, struct gsp_error *err)
+{
+    auto_strbuf control = STRBUF_INIT;
+    int rc = store_read_all(&side->store, side->dialect->control_path, CONTROL_FILE_MAX, &control, err);
+    return rc == 0 ? side->dialect->control_parse(control.data, (uint32_t)control.len, &side->cluster, err) : rc;
+}
+
 void
 data_side_close(struct data_side *side)
 {
