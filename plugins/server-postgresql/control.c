@@ -87,7 +87,7 @@ int
 pg_bid(const void *control, uint32_t len)
 {
     const uint8_t *c = control;
-    const struct pg_major *layout;
+    const struct pg_major *layout = NULL;
     if (len < LEAST_LENGTH)
         return 0;
     layout = layout_of(pg_le32(c + AT_CONTROL_VERSION));
@@ -100,7 +100,7 @@ pg_bid(const void *control, uint32_t len)
 static int
 check_control(const uint8_t *c, uint32_t len, const struct pg_major **ret_layout, struct gsp_error *err)
 {
-    const struct pg_major *layout;
+    const struct pg_major *layout = NULL;
     uint32_t control_version;
     if (len < LEAST_LENGTH)
         return gsp_fail(
@@ -178,7 +178,7 @@ int
 pg_control_crc(const void *control, uint32_t len, uint32_t *ret, struct gsp_error *err)
 {
     const uint8_t *c = control;
-    const struct pg_major *layout;
+    const struct pg_major *layout = NULL;
     int rc = check_control(c, len, &layout, err);
     if (rc < 0)
         return rc;

@@ -160,7 +160,14 @@ def test_unknown_database_and_user(place):
 def test_user_without_the_right_to_back_up(place):
     place.cluster.sql("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
     backup_fails(place.catalog, "-h", place.cluster.socket_dir, "-p", "5432", "-U", "guest", "-d", "postgres",
-                 message="", hint="guest")
+                 message="guest", hint="GRANT EXECUTE", unchanged=[place.catalog.path])
+    place.cluster.sql("GRANT EXECUTE ON FUNCTION pg_backup_start(text, boolean), pg_backup_stop(boolean), "
+                      "pg_create_restore_point(text) TO guest")
+    backup_fails(place.catalog, "-h", place.cluster.socket_dir, "-p", "5432", "-U", "guest", "-d", "postgres",
+                 message="replication", hint="REPLICATION", unchanged=[place.catalog.path])
+    place.cluster.sql("ALTER ROLE guest REPLICATION")
+    gsp_ok("backup", *place.catalog.where, "-b", "FULL", "--no-sync", "-h", place.cluster.socket_dir, "-p", "5432", "-U",
+           "guest", "-d", "postgres")
     place.cluster.check_out_of_backup_mode()
 
 

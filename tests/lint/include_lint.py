@@ -16,7 +16,7 @@ THIRD_PARTY = {
     "ltdl.h": {"plugin"},
     "yaml.h": {"config"},
     "ini.h": {"config"},
-    "zlib.h": {"base", "io", "catalog", "engine"},
+    "zlib.h": {"base", "io", "catalog"},
     "libpq-fe.h": set(),
     "libdeflate.h": set(),
     "lz4.h": set(),
