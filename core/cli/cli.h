@@ -108,10 +108,10 @@ enum { CLI_VALUES_MAX = 64 };
 
 struct cli {
     const struct command *command;
-    const char *value[OPT_CONFIG_KEY]; /* text of a value, "" for a flag that is set, NULL */
+    const char *value[OPT_CONFIG_KEY]; /* text of a value, "" for a flag that is set, NULL; OPT_PASSWORD malloc'ed */
     const char *mappings[CLI_VALUES_MAX];
     size_t n_mappings;
-    const char *sets[CLI_VALUES_MAX];
+    const char *sets[CLI_VALUES_MAX]; /* malloc'ed */
     size_t n_sets;
     const char *positional[2];
     size_t n_positional;

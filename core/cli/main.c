@@ -99,6 +99,9 @@ close_cli(struct cli *cli)
     registry_free(cli->reg);
     config_free(cli->cfg);
     free(cli->backup_path_owned);
+    free((void *)(uintptr_t)cli->value[OPT_PASSWORD]);
+    for (size_t i = 0; i < cli->n_sets; i++)
+        free((void *)(uintptr_t)cli->sets[i]);
 }
 
 static int

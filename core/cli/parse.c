@@ -18,35 +18,44 @@ unsupported(const struct cli *cli, const struct option_def *def, struct gsp_erro
     return gsp_hint(err, "see 'gs_probackup help %s' for what is", cli->command->name);
 }
 
-/* getopt says only "no": find out whether the name is unknown or could be several. */
+/* The option that getopt means by a code or letter, NULL for a letter nobody has. */
+static const struct option_def *
+def_of(int code)
+{
+    if (code >= LONG_OPTION_BASE)
+        return &option_defs[code - LONG_OPTION_BASE];
+    for (size_t i = 0; i < option_defs_n; i++)
+        if (code != 0 && option_defs[i].short_name == code)
+            return &option_defs[i];
+    return NULL;
+}
+
+/* getopt says only "no", and in optopt which option it knew: find out whether the name is unknown or could be
+ * several. A value is not repeated, it may be a secret. */
 static int
-explain_refusal(const struct cli *cli, char *arg, struct gsp_error *err)
+explain_refusal(const struct cli *cli, const char *arg, struct gsp_error *err)
 {
     char candidates[256] = "";
-    int n = 0;
-    size_t len = strncmp(arg, "--", 2) == 0 ? strcspn(arg + 2, "=") : 0;
-    for (size_t i = 0; i < option_defs_n && len > 0; i++) {
+    int n = 0, is_long = strncmp(arg, "--", 2) == 0;
+    size_t len = is_long ? strcspn(arg, "=") : strlen(arg);
+    const struct option_def *known = def_of(optopt);
+    for (size_t i = 0; i < option_defs_n && is_long; i++) {
         const char *name = option_defs[i].name;
-        if (strncmp(name, arg + 2, len) != 0)
-            continue;
-        if (name[len] == '\0') {
-            n = 1; /* the whole name: never ambiguous */
-            break;
-        }
-        if (!(option_defs[i].commands & cli->command->bit))
+        if (strncmp(name, arg + 2, len - 2) != 0 || !(option_defs[i].commands & cli->command->bit))
             continue;
         size_t used = strlen(candidates);
         (void)snprintf(candidates + used, sizeof candidates - used, "%s--%s", n > 0 ? ", " : "", name);
         n++;
     }
-    if (n > 1)
-        (void)gsp_fail(
-            err, GSP_E_USAGE, 0, "option '%.*s' is ambiguous; possibilities: %s", (int)len + 2, arg, candidates);
+    if (known != NULL)
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "option '%.*s' is used the wrong way: it takes %s", (int)len, arg,
+            known->argument == ARG_NONE ? "no value" : "a value");
+    else if (n > 1)
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "option '%.*s' is ambiguous; possibilities: %s", (int)len, arg, candidates);
     else if (n == 1)
-        (void)gsp_fail(err, GSP_E_USAGE, 0, "option '%s' is used the wrong way: it takes %s", arg,
-            strchr(arg, '=') != NULL ? "no value" : "a value");
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "option '%.*s' is too short; write %s", (int)len, arg, candidates);
     else
-        (void)gsp_fail(err, GSP_E_USAGE, 0, "Option is not found: '%s'", arg);
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "Option is not found: '%.*s'", (int)len, arg);
     return gsp_hint(err, "Try \"gs_probackup help %s\" for more information.", cli->command->name);
 }
 
@@ -77,6 +86,14 @@ meaningless(const struct cli *cli, const struct option_def *def, struct gsp_erro
     return 0;
 }
 
+/* A password, or a plugin's option that may be one, must not stay where ps shows it: it is kept as a copy and
+ * overwritten in argv. */
+static int
+is_secret(const struct option_def *def)
+{
+    return def->id == OPT_PASSWORD || def->id == OPT_SET || strcmp(def->name, "access-key") == 0;
+}
+
 static int
 take_value(struct cli *cli, const struct option_def *def, const char *value, unsigned char *seen, struct gsp_error *err)
 {
@@ -87,16 +104,21 @@ take_value(struct cli *cli, const struct option_def *def, const char *value, uns
     int shows_it = def->id == OPT_CONFIG_KEY && cli->command->bit == CMD_SHOW_CONFIG;
     if (!(def->commands & cli->command->bit) && !shows_it)
         return meaningless(cli, def, err);
-    if (def->argument == ARG_REPEATED)
-        return def->id == OPT_SET ? append(cli->sets, &cli->n_sets, value, def->name, err)
-                                  : append(cli->mappings, &cli->n_mappings, value, def->name, err);
     if (*seen && def->argument == ARG_VALUE)
         return gsp_fail(err, GSP_E_USAGE, 0, "Option %s%c%s--%s should be specified only once: '%s'",
             def->short_name ? "-" : "", def->short_name ? def->short_name : ' ', def->short_name ? ", " : "", def->name,
-            value);
+            is_secret(def) ? "***" : value);
     *seen = 1;
     if (def->id == OPT_CONFIG_KEY)
         return config_set(cli->cfg, def->name, value != NULL ? value : "true", CONFIG_CMDLINE, origin, err);
+    if (is_secret(def) && value != NULL) {
+        value = strdup(value); /* freed with the rest of struct cli */
+        if (value == NULL)
+            return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    }
+    if (def->argument == ARG_REPEATED)
+        return def->id == OPT_SET ? append(cli->sets, &cli->n_sets, value, def->name, err)
+                                  : append(cli->mappings, &cli->n_mappings, value, def->name, err);
     cli->value[def->id] = value != NULL ? value : "";
     return 0;
 }
@@ -119,31 +141,23 @@ build_getopt_tables(struct option *longs, char *shorts)
     longs[option_defs_n] = (struct option){0};
 }
 
-static const struct option_def *
-def_of(int code)
+static int
+take_positional(struct cli *cli, const char *text, struct gsp_error *err)
 {
-    if (code >= LONG_OPTION_BASE)
-        return &option_defs[code - LONG_OPTION_BASE];
-    for (size_t i = 0; i < option_defs_n; i++)
-        if (option_defs[i].short_name == code)
-            return &option_defs[i];
-    return NULL;
+    if (cli->n_positional == sizeof cli->positional / sizeof cli->positional[0] || cli->command->arguments[0] == '\0')
+        return gsp_fail(err, GSP_E_USAGE, 0, "unexpected argument '%s'", text);
+    cli->positional[cli->n_positional++] = text;
+    return 0;
 }
 
-/* A password, or a plugin's option that may be one, must not stay where ps shows it. The value moves to
- * memory of our own. */
+/* Behind "--" everything is an argument. */
 static int
-hide_secret(const struct option_def *def, char *arg, const char **ret, struct gsp_error *err)
+take_rest(struct cli *cli, int argc, char **argv, struct gsp_error *err)
 {
-    *ret = arg;
-    int secret = def->id == OPT_PASSWORD || def->id == OPT_SET || strcmp(def->name, "access-key") == 0;
-    if (arg == NULL || !secret)
-        return 0;
-    *ret = strdup(arg); /* lives as long as the program */
-    if (*ret == NULL)
-        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    memset(arg, 'x', strlen(arg));
-    return 0;
+    int rc = 0;
+    for (int i = optind; i < argc && rc == 0; i++)
+        rc = take_positional(cli, argv[i], err);
+    return rc;
 }
 
 static int
@@ -162,22 +176,18 @@ parse_all(struct cli *cli, int argc, char **argv, struct gsp_error *err)
         int at = optind;
         int code = getopt_long(argc, argv, shorts, longs, NULL);
         if (code == -1)
-            return 0;
+            return take_rest(cli, argc, argv, err);
         if (code == '?' || code == ':')
             return explain_refusal(cli, argv[optind > at ? optind - 1 : at], err);
         int rc;
         if (code == 1) {
-            if (cli->n_positional == sizeof cli->positional / sizeof cli->positional[0] ||
-                cli->command->arguments[0] == '\0')
-                return gsp_fail(err, GSP_E_USAGE, 0, "unexpected argument '%s'", optarg);
-            cli->positional[cli->n_positional++] = optarg;
-            continue;
+            rc = take_positional(cli, optarg, err);
+        } else {
+            const struct option_def *def = def_of(code);
+            rc = take_value(cli, def, optarg, &seen[def - option_defs], err);
+            if (optarg != NULL && is_secret(def))
+                memset(optarg, 'x', strlen(optarg));
         }
-        const struct option_def *def = def_of(code);
-        const char *value;
-        rc = hide_secret(def, optarg, &value, err);
-        if (rc == 0)
-            rc = take_value(cli, def, value, &seen[def - option_defs], err);
         if (rc != 0)
             return rc;
     }

@@ -251,6 +251,8 @@ stored_reader_salvage(struct stored_reader *r, uint32_t *ret_lost, struct gsp_er
     for (; r->headers != NULL && r->next_page < (uint32_t)r->entry->n_headers; r->next_page++, (*ret_lost)++) {
         uint32_t from = r->headers[r->next_page].pos, to = r->headers[r->next_page + 1].pos, used = 0;
         struct gsp_error problem = {0};
+        if (to - from > b->stride)
+            continue; /* no page is that long, and no buffer */
         int64_t got = store_file_pread(&r->file, b->enc, to - from, from, &problem);
         int rc = got < 0 ? (int)got : 0;
         if (rc == 0 && got == (int64_t)(to - from))

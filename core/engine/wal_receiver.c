@@ -152,8 +152,12 @@ receive(void *arg)
     struct wal_receiver *r = arg;
     struct gsp_error err = {0};
     int rc = r->ops->wal_stream(r->wal, atomic_load(&r->position), r->target.timeline, on_wal, r, &err);
+    gsp_lsn stop = atomic_load(&r->stop_lsn), position = atomic_load(&r->position);
+    if (rc == 0 && !atomic_load(&r->give_up) && (stop == 0 || position < stop))
+        rc = gsp_fail(&err, GSP_E_BUG, 0,
+            "the server plugin ended the stream at " GSP_LSN_FMT ", before it was told to", GSP_LSN_ARGS(position));
     if (rc == 0 && !atomic_load(&r->give_up) && r->put.handle != NULL)
-        rc = segment_end(r, (uint32_t)(atomic_load(&r->position) % r->target.segment_size), &err);
+        rc = segment_end(r, (uint32_t)(position % r->target.segment_size), &err);
     if (rc != 0)
         (void)gsp_prefix(&err, "WAL streaming failed");
     store_put_abort(&r->put);

@@ -41,8 +41,7 @@ toy_encode(void *ctx, struct gsp_codec_batch *b, struct gsp_error *err)
         uint32_t len = b->in_span[i].len, keep = len;
         while (keep > 1 && raw[keep - 1] == 0)
             keep--;
-        struct gsp_span span = {
-            .off = at + b->head_room, .len = keep, .flags = keep == len ? GSP_SPAN_RAW : 0};
+        struct gsp_span span = {.off = at + b->head_room, .len = keep, .flags = keep == len ? GSP_SPAN_RAW : 0};
         if (span.off + keep > b->out_cap)
             return gsp_fail(err, GSP_E_BUG, 0, "no room for item %u", i);
         for (uint32_t k = 0; k < keep; k++)

@@ -70,14 +70,14 @@ toy_control_crc(const void *control, uint32_t len, uint32_t *ret, struct gsp_err
 static inline int
 toy_control_parse(const void *control, uint32_t len, struct gsp_cluster *ret, struct gsp_error *err)
 {
-    uint32_t crc;
+    uint32_t crc = 0;
     int rc = toy_control_crc(control, len, &crc, err);
     if (rc == 0 && crc != crc32c(0, (const uint8_t *)control + 4, len - 4))
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "the checksum of the control file is wrong");
     if (rc != 0)
         return rc;
-    *ret = (struct gsp_cluster){
-        .struct_size = ret->struct_size, .page_size = 8192, .segment_blocks = TOY_SEGMENT_BLOCKS};
+    *ret =
+        (struct gsp_cluster){.struct_size = ret->struct_size, .page_size = 8192, .segment_blocks = TOY_SEGMENT_BLOCKS};
     return 0;
 }
 

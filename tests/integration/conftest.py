@@ -22,16 +22,19 @@ def _templates():
     remove_tree(path)
 
 
+# PostgreSQL 15 is Debian's. Of the others each has a folder <major>/ below GSP_PG_DIR.
+PG_DIR = Path(os.environ.get("GSP_PG_DIR", "/usr/lib/postgresql"))
+MAJORS = sorted({15, 17} | {int(path.name) for path in PG_DIR.glob("[0-9][0-9]") if path.name != "15"})
+
+
 def _version(major, templates):
-    if major == 15:
-        return Version(15, "/usr/lib/postgresql/15/bin", templates)
-    bindir = Path(os.environ.get("GSP_PG17_BIN", "/usr/lib/postgresql/17/bin"))
+    bindir = Path("/usr/lib/postgresql/15/bin") if major == 15 else PG_DIR / str(major) / "bin"
     if not (bindir / "postgres").exists():
-        pytest.skip(f"PostgreSQL 17 is not at {bindir} (GSP_PG17_BIN)")
-    return Version(17, bindir, templates)
+        pytest.skip(f"PostgreSQL {major} is not at {bindir} (GSP_PG_DIR)")
+    return Version(major, bindir, templates)
 
 
-@pytest.fixture(scope="session", params=[15, 17], ids=["pg15", "pg17"])
+@pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"pg{major}")
 def pg(request, _templates):
     """Every PostgreSQL version: tests that depend on what the server does."""
     return _version(request.param, _templates)

@@ -149,8 +149,8 @@ verdicts_are_those_of_the_dialect(void **state)
     page_batch_page(&b, 1)[500] ^= 1;
     page_batch_page(&b, 2)[10] ^= 1;
     page_batch_check(&b, &toy_dialect, &cluster, 0);
-    static const uint8_t want[] = {GSP_PAGE_OK, GSP_PAGE_CHECKSUM, GSP_PAGE_HEADER, GSP_PAGE_OK, GSP_PAGE_OK,
-        GSP_PAGE_OK, GSP_PAGE_ZERO};
+    static const uint8_t want[] = {
+        GSP_PAGE_OK, GSP_PAGE_CHECKSUM, GSP_PAGE_HEADER, GSP_PAGE_OK, GSP_PAGE_OK, GSP_PAGE_OK, GSP_PAGE_ZERO};
     assert_memory_equal(b.state, want, sizeof want);
     assert_int_equal(b.lsn[4], 0x1004);
     assert_int_equal(b.sum[4], b.stored_sum[4]);

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine_test.h"
+
+#include "core/engine/restore_target.h"
+
+/* ---- a storage with a place in memory for each root ----------------------------------------------- */
+
+enum { PLACES_MAX = 8 };
+
+struct place {
+    char root[64];
+    void *mem;
+    uint64_t free_bytes;
+    char link_path[64], link_target[64]; /* the last link made */
+};
+static struct place places[PLACES_MAX];
+static size_t n_places;
+
+static struct place *
+place_at(const char *root)
+{
+    struct gsp_error err;
+    for (size_t i = 0; i < n_places; i++)
+        if (strcmp(places[i].root, root) == 0)
+            return &places[i];
+    assert_true(n_places < PLACES_MAX);
+    struct place *p = &places[n_places++];
+    *p = (struct place){.free_bytes = UINT64_MAX};
+    (void)snprintf(p->root, sizeof p->root, "%s", root);
+    ok(storage_mem_ops.open(NULL, NULL, root, &p->mem, &err));
+    return p;
+}
+
+static struct place *
+place_of(const void *mem)
+{
+    for (size_t i = 0; i < n_places; i++)
+        if (places[i].mem == mem)
+            return &places[i];
+    fail_msg("a handle of no place");
+    return NULL;
+}
+
+static int
+place_open(void *state, const void *opts, const char *root, void **ret_store, struct gsp_error *err)
+{
+    (void)state;
+    (void)opts;
+    (void)err;
+    *ret_store = place_at(root)->mem;
+    return 0;
+}
+
+static void
+place_close(void *store)
+{
+    (void)store; /* places last as long as the test */
+}
+
+static int
+place_space(void *store, const char *path, struct gsp_space *ret, struct gsp_error *err)
+{
+    (void)path;
+    (void)err;
+    ret->free_bytes = ret->total_bytes = place_of(store)->free_bytes;
+    return 0;
+}
+
+static int
+place_symlink(void *store, const char *target, const char *path, struct gsp_error *err)
+{
+    struct place *p = place_of(store);
+    (void)err;
+    (void)snprintf(p->link_path, sizeof p->link_path, "%s", path);
+    (void)snprintf(p->link_target, sizeof p->link_target, "%s", target);
+    return 0;
+}
+
+/* ---- fixture -------------------------------------------------------------------------------------- */
+
+struct fixture {
+    struct gsp_storage_ops ops;
+    struct gsp_plugin plugin;
+    struct engine e;
+    struct stored_backup sb;
+    struct restore_target t;
+};
+
+static void
+add(struct fixture *f, const char *path, uint32_t mode, int64_t size, int32_t n_blocks)
+{
+    struct gsp_error err;
+    struct file_entry *e = filelist_add(&f->sb.list, path, "none", &err);
+    assert_non_null(e);
+    e->mode = mode;
+    e->size = size;
+    e->n_blocks = n_blocks;
+    e->is_datafile = n_blocks > 0;
+}
+
+static void
+fixture_open(struct fixture *f, const char *map)
+{
+    struct gsp_error err;
+    memset(f, 0, sizeof *f);
+    log_set_console(LOG_LEVEL_OFF);
+    f->ops = storage_mem_ops;
+    f->ops.open = place_open;
+    f->ops.close = place_close;
+    f->ops.space = place_space;
+    f->ops.symlink = place_symlink;
+    f->plugin = (struct gsp_plugin){.struct_size = sizeof f->plugin,
+        .abi_major = GSP_ABI_MAJOR,
+        .kind = GSP_KIND_STORAGE,
+        .thread_model = GSP_THREAD_ANY,
+        .name = "places",
+        .version = "1",
+        .summary = "test double",
+        .ops = &f->ops};
+    ok(config_new(&f->e.cfg, &err));
+    ok(registry_new(&f->e.reg, &err));
+    ok(registry_add(f->e.reg, &f->plugin, &err));
+    ok(config_set(f->e.cfg, "storage.data", "places", CONFIG_YAML, "the test", &err));
+    mem_store(&f->e.repo);
+    ok(store_mkdir(&f->e.repo, DATABASE_DIR, 0700, GSP_MKDIR_PARENTS, &err));
+    if (map != NULL)
+        mem_put(&f->e.repo, DATABASE_DIR "/map", map);
+    f->e.instance = "main";
+    f->sb.e = &f->e;
+    f->sb.page_size = SIZE;
+    (void)snprintf(f->sb.dir, sizeof f->sb.dir, "%s", BACKUP_DIR);
+    ok(filelist_new(&f->sb.list, &err));
+    add(f, "base", S_IFDIR | 0750, 0, 0);
+    add(f, "base/1", S_IFREG | 0600, 100, 10); /* ten pages of 8 KiB, whatever they take compressed */
+    add(f, "conf", S_IFREG | 0600, 1000, 0);
+    add(f, "kept", S_IFREG | 0600, FILE_UNCHANGED, 0);
+    add(f, "shared", S_IFDIR | 0770, 0, 0);
+    add(f, "spaces", S_IFDIR | 0700, 0, 0);
+    add(f, "spaces/77", S_IFDIR | 0700, 0, 0);
+    add(f, "spaces/77/5", S_IFREG | 0600, 100, 3);
+    add(f, "spaces/78", S_IFDIR | 0700, 0, 0);
+    add(f, "spaces/78/5", S_IFREG | 0600, 100, 5);
+    add(f, "spaces/780", S_IFREG | 0600, 7, 0);
+}
+
+static void
+fixture_close(struct fixture *f)
+{
+    restore_target_close(&f->t);
+    filelist_clear(&f->sb.list);
+    store_close(&f->e.repo);
+    registry_free(f->e.reg);
+    config_free(f->e.cfg);
+    while (n_places > 0)
+        storage_mem_ops.close(places[--n_places].mem);
+}
+
+static int
+open_target(struct fixture *f, const struct tablespace_mapping *mappings, size_t n, struct gsp_error *err)
+{
+    struct restore_options opts = {.pgdata = "/new", .mappings = mappings, .n_mappings = n};
+    restore_target_close(&f->t);
+    return restore_target_open(&f->t, &f->e, &opts, &f->sb, &toy_dialect, err);
+}
+
+/* A place with a file in it. */
+static void
+occupy(const char *root)
+{
+    struct gsp_error err;
+    struct store s = {.ops = &storage_mem_ops, .handle = place_at(root)->mem, .root = root};
+    ok(store_mkdir(&s, "", 0700, GSP_MKDIR_PARENTS, &err));
+    s.limits.io_max = 65536;
+    mem_put(&s, "file", "x");
+}
+
+static uint32_t
+mode_of(const char *root, const char *path)
+{
+    struct gsp_error err;
+    struct gsp_stat st;
+    ok(storage_mem_ops.stat(place_at(root)->mem, path, &st, &err));
+    return st.mode;
+}
+
+static int
+exists(const char *root, const char *path)
+{
+    struct gsp_error ignored = {0};
+    struct gsp_stat st;
+    return storage_mem_ops.stat(place_at(root)->mem, path, &st, &ignored) == 0;
+}
+
+/* ---- tests ---------------------------------------------------------------------------------------- */
+
+static void
+tablespaces_are_opened_where_they_belong(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    static const struct tablespace_mapping mapping[] = {{"/ts/b", "/elsewhere"}};
+    fixture_open(&f, "77 /ts/a\n78 /ts/b\n");
+    ok(open_target(&f, NULL, 0, &err));
+    assert_int_equal(f.t.n_spaces, 2);
+    assert_string_equal(f.t.spaces[0].oid, "77");
+    assert_string_equal(f.t.spaces[1].location, "/ts/b");
+    ok(open_target(&f, mapping, 1, &err));
+    assert_string_equal(f.t.spaces[0].location, "/ts/a");
+    assert_string_equal(f.t.spaces[1].location, "/elsewhere");
+    for (size_t i = 0; i < n_places; i++) /* so far nothing was written anywhere */
+        assert_false(exists(places[i].root, ""));
+    fixture_close(&f);
+    fixture_open(&f, NULL); /* without a map */
+    ok(open_target(&f, NULL, 0, &err));
+    assert_int_equal(f.t.n_spaces, 0);
+    fixture_close(&f);
+}
+
+static void
+impossible_places_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *map;
+        struct tablespace_mapping mapping;
+        int code;
+        const char *said;
+    } cases[] = {
+        {"77 /ts/a\n", {"/ts/x", "/y"}, GSP_E_USAGE, "entry in tablespace_map file: \"/ts/x\""},
+        {NULL, {"/ts/x", "/y"}, GSP_E_USAGE, "\"/ts/x\""},
+        {"77 /ts/a\n", {"/ts/a", "/new/ts"}, GSP_E_USAGE, "lie in each other"},
+        {"77 /ts/a\n", {"/ts/a", "/new"}, GSP_E_USAGE, "lie in each other"},
+        {"77 /ts/a\n", {"/ts/a", "/"}, GSP_E_USAGE, "lie in each other"},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts/a"}, GSP_E_USAGE, "77 and 78 would share"},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts/a/sub"}, GSP_E_USAGE, "77 and 78 would share"},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts"}, GSP_E_USAGE, "77 and 78 would share"},
+        {"../x /ts/a\n", {"/ts/a", "/y"}, GSP_E_CORRUPT, "tablespace_map"},
+        {"7x /ts/a\n", {"/ts/a", "/y"}, GSP_E_CORRUPT, "tablespace"},
+        {"77 ts/a\n", {"ts/a", "y"}, GSP_E_CORRUPT, ""},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/full"}, GSP_E_EXIST, "not empty: \"/full\""},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/small"}, GSP_E_NOSPC, "'/small': 40kB are free, 40kB are needed"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fixture f;
+        struct gsp_error err;
+        fixture_open(&f, cases[i].map);
+        occupy("/full");
+        place_at("/small")->free_bytes = 5 * SIZE;
+        fails(open_target(&f, &cases[i].mapping, 1, &err), cases[i].code);
+        if (strstr(err.msg, cases[i].said) == NULL)
+            fail_msg("case %zu: %s", i, err.msg);
+        for (size_t k = 0; k < n_places; k++)
+            assert_true(!exists(places[k].root, "") || strcmp(places[k].root, "/full") == 0);
+        fixture_close(&f);
+    }
+}
+
+static void
+each_place_needs_room_for_its_part(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "77 /ts/a\n78 /ts/b\n");
+    assert_int_equal(restore_bytes_needed(&f.sb), 18 * SIZE + 1007);
+    place_at("/new")->free_bytes = 10 * SIZE + 1008;
+    place_at("/ts/a")->free_bytes = 3 * SIZE + 1;
+    place_at("/ts/b")->free_bytes = 5 * SIZE + 1;
+    ok(open_target(&f, NULL, 0, &err));
+    place_at("/new")->free_bytes--;
+    fails(open_target(&f, NULL, 0, &err), GSP_E_NOSPC);
+    assert_non_null(strstr(err.msg, "'/new'"));
+    place_at("/new")->free_bytes++;
+    place_at("/ts/a")->free_bytes--;
+    fails(open_target(&f, NULL, 0, &err), GSP_E_NOSPC);
+    assert_non_null(strstr(err.msg, "'/ts/a'"));
+    fixture_close(&f);
+}
+
+static void
+directories_and_links_are_made(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "77 /ts/a\n");
+    add(&f, "spaces/9%22", S_IFDIR | 0700, 0, 0);
+    f.sb.list.entries[f.sb.list.n - 1].encoded = 1;
+    ok(open_target(&f, NULL, 0, &err));
+    ok(restore_target_prepare(&f.t, &f.sb, &err));
+    assert_true(exists("/new", "base") && exists("/new", "spaces") && exists("/new", "spaces/78"));
+    assert_true(exists("/new", "spaces/9\""));
+    assert_false(exists("/new", "base/1"));
+    assert_false(exists("/new", "spaces/77")); /* a link instead */
+    assert_string_equal(place_at("/new")->link_path, "spaces/77");
+    assert_string_equal(place_at("/new")->link_target, "/ts/a");
+    assert_int_equal(mode_of("/ts/a", "") & 07777, 0700);
+    assert_int_equal(mode_of("/new", "base") & 07777, 0700); /* closed while files come in */
+    ok(restore_target_set_modes(&f.t, &f.sb, &err));
+    assert_int_equal(mode_of("/new", "base") & 07777, 0750);
+    assert_int_equal(mode_of("/new", "shared") & 07777, 0770);
+    assert_int_equal(mode_of("/new", "") & 07777, 0750); /* as "base", never more */
+    fixture_close(&f);
+}
+
+static void
+malformed_names_are_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, NULL);
+    add(&f, "spaces/9%2", S_IFDIR | 0755, 0, 0);
+    f.sb.list.entries[f.sb.list.n - 1].encoded = 1;
+    ok(open_target(&f, NULL, 0, &err));
+    fails(restore_target_prepare(&f.t, &f.sb, &err), GSP_E_CORRUPT);
+    fails(restore_target_set_modes(&f.t, &f.sb, &err), GSP_E_CORRUPT);
+    fixture_close(&f);
+}
+
+static void
+failures_of_the_places_are_told(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "77 /ts/a\n");
+    ok(open_target(&f, NULL, 0, &err));
+    storage_mem_fail_writes(place_at("/ts/a")->mem, 0, UINT64_MAX, EACCES);
+    fails(restore_target_prepare(&f.t, &f.sb, &err), GSP_E_PERM);
+    assert_non_null(strstr(err.msg, "tablespace 77: "));
+    fixture_close(&f);
+    fixture_open(&f, NULL);
+    ok(open_target(&f, NULL, 0, &err));
+    storage_mem_fail_writes(place_at("/new")->mem, 2, UINT64_MAX, ENOSPC);
+    fails(restore_target_prepare(&f.t, &f.sb, &err), GSP_E_NOSPC);
+    fixture_close(&f);
+}
+
+static void
+destinations_must_be_ours_and_empty(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, NULL);
+    occupy("/full");
+    if (geteuid() == 0) {
+        fails(restore_target_check_destination(&f.e, "/new", &err), GSP_E_PERM);
+        assert_non_null(strstr(err.msg, "does not run as root"));
+    } else {
+        ok(restore_target_check_destination(&f.e, "/new", &err));
+        fails(restore_target_check_destination(&f.e, "/full", &err), GSP_E_EXIST);
+        assert_non_null(strstr(err.msg, "is not empty: \"/full\""));
+    }
+    assert_false(exists("/new", ""));
+    fixture_close(&f);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tablespaces_are_opened_where_they_belong),
+        cmocka_unit_test(impossible_places_are_refused),
+        cmocka_unit_test(each_place_needs_room_for_its_part),
+        cmocka_unit_test(directories_and_links_are_made),
+        cmocka_unit_test(malformed_names_are_refused),
+        cmocka_unit_test(failures_of_the_places_are_told),
+        cmocka_unit_test(destinations_must_be_ours_and_empty),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
