@@ -108,6 +108,16 @@ report_link(struct walk *w, const char *path, const struct gsp_class *class)
 
 static int walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struct gsp_error *err);
 
+/* Is this directory, reached through a link, one that it lies in itself? */
+static int
+leads_back(const struct walk *w, const struct gsp_stat *st)
+{
+    for (unsigned i = 0; i < w->depth; i++)
+        if (st->ino != 0 && w->ancestors[i].dev == st->dev && w->ancestors[i].ino == st->ino)
+            return 1;
+    return 0;
+}
+
 static int
 visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct gsp_class *class, struct gsp_error *err)
 {
@@ -124,6 +134,11 @@ visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct 
         report_link(w, path, class);
     if (e->st.type == GSP_FILE_REGULAR)
         return add_file(w, path, &e->st, class, err);
+    if (leads_back(w, &e->st)) {
+        if (!w->quiet)
+            log_warning("Skip '%s': the link leads back to a directory it lies in", path);
+        return 0;
+    }
     int rc = add_directory(w, path, &e->st, class, err);
     if (rc == 0 && class->action != GSP_CLASS_EMPTY)
         rc = walk_directory(w, path, &e->st, err);
@@ -133,13 +148,6 @@ visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct 
 static int
 enter(struct walk *w, const char *dir, const struct gsp_stat *st, struct gsp_error *err)
 {
-    for (unsigned i = 0; i < w->depth; i++) {
-        if (st->ino != 0 && w->ancestors[i].dev == st->dev && w->ancestors[i].ino == st->ino) {
-            if (!w->quiet)
-                log_warning("Skip '%s': the link leads back to a directory it lies in", dir);
-            return 1;
-        }
-    }
     if (w->depth == DEPTH_MAX)
         return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "directories are nested more than %d deep at '%s/%s'", DEPTH_MAX,
             w->side->store.root, dir);
@@ -154,7 +162,7 @@ walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struc
 {
     int rc = enter(w, dir, st, err);
     if (rc != 0)
-        return rc < 0 ? rc : 0;
+        return rc;
     auto_listing listing = {0};
     auto_free struct gsp_dirent *entries = NULL;
     auto_free struct gsp_class *classes = NULL;

@@ -160,7 +160,7 @@ store_remove_tree(struct store *s, const char *path, struct gsp_error *err)
     struct gsp_error probe = {0};
     int rc = store_list(s, path, &list, &probe);
     if (rc == GSP_E_NOENT)
-        return 0;
+        return store_remove(s, path, err); /* no directory: perhaps a file, or nothing */
     if (rc != 0) {
         *err = probe;
         return rc;
