@@ -195,19 +195,11 @@ static int
 restorer_open(void *arg, void **ret, struct gsp_error *err)
 {
     struct restore *r = arg;
-    struct stored_reader *in = calloc(1, sizeof *in);
-    if (in == NULL)
-        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    *ret = in;
-    return stored_reader_init(in, &r->sb, err);
-}
-
-static void
-restorer_close(void *worker)
-{
-    if (worker != NULL)
-        stored_reader_free(worker);
-    free(worker);
+    struct stored_reader *in;
+    int rc = stored_reader_new(&r->sb, &in, err);
+    if (rc == 0)
+        *ret = in;
+    return rc;
 }
 
 static int
@@ -267,7 +259,7 @@ restore_files(struct restore *r, struct gsp_error *err)
         .threads = r->e->threads,
         .arg = r,
         .worker_open = restorer_open,
-        .worker_close = restorer_close,
+        .worker_close = stored_reader_free,
         .item = restore_item,
         .tick = restore_tick};
     progress_begin(&r->progress, "Restoring", bytes, list->n, r->e->progress);

@@ -102,15 +102,6 @@ stored_codec_error(const struct stored_backup *sb, const struct file_entry *f)
     return sb->codec_usable[i] ? NULL : &sb->codec_errors[i];
 }
 
-int
-stored_reader_init(struct stored_reader *r, struct stored_backup *sb, struct gsp_error *err)
-{
-    memset(r, 0, sizeof *r);
-    r->sb = sb;
-    r->bytes = aligned_alloc(4096, PAGE_BATCH_BYTES);
-    return r->bytes != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-}
-
 static void
 close_file(struct stored_reader *r)
 {
@@ -121,14 +112,34 @@ close_file(struct stored_reader *r)
     r->batch = NULL;
 }
 
-void
-stored_reader_free(struct stored_reader *r)
+int
+stored_reader_new(struct stored_backup *sb, struct stored_reader **ret, struct gsp_error *err)
 {
+    struct stored_reader *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    r->sb = sb;
+    r->bytes = aligned_alloc(4096, PAGE_BATCH_BYTES);
+    if (r->bytes == NULL) {
+        free(r);
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    }
+    *ret = r;
+    return 0;
+}
+
+void
+stored_reader_free(void *reader)
+{
+    struct stored_reader *r = reader;
+    if (r == NULL)
+        return;
     close_file(r);
     store_file_close(&r->map);
     for (size_t i = 0; i < STORED_CODECS_MAX; i++)
         page_batch_free(&r->batches[i]);
     free(r->bytes);
+    free(r);
 }
 
 static int

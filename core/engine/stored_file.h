@@ -52,8 +52,10 @@ struct stored_reader {
     uint32_t crc;
 };
 
-int stored_reader_init(struct stored_reader *r, struct stored_backup *sb, struct gsp_error *err);
-void stored_reader_free(struct stored_reader *r);
+/* stored_reader_new - one per worker; sb must outlive it. errors NOMEM */
+int stored_reader_new(struct stored_backup *sb, struct stored_reader **ret, struct gsp_error *err);
+/* stored_reader_free - fit as a worker's end: takes any struct stored_reader, or NULL. */
+void stored_reader_free(void *reader);
 
 /* stored_reader_begin - open a file's content. as_pages 0 reads a data file as bytes too. errors NOENT CORRUPT */
 int stored_reader_begin(struct stored_reader *r, const struct file_entry *f, int as_pages, struct gsp_error *err);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/bytes.h"
@@ -196,19 +195,11 @@ static int
 checker_open(void *arg, void **ret, struct gsp_error *err)
 {
     struct check *c = arg;
-    struct stored_reader *r = calloc(1, sizeof *r);
-    if (r == NULL)
-        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    *ret = r;
-    return stored_reader_init(r, c->sb, err);
-}
-
-static void
-checker_close(void *worker)
-{
-    if (worker != NULL)
-        stored_reader_free(worker);
-    free(worker);
+    struct stored_reader *in;
+    int rc = stored_reader_new(c->sb, &in, err);
+    if (rc == 0)
+        *ret = in;
+    return rc;
 }
 
 static int
@@ -280,7 +271,7 @@ check_files(struct check *c, struct gsp_error *err)
         .threads = sb->e->threads,
         .arg = c,
         .worker_open = checker_open,
-        .worker_close = checker_close,
+        .worker_close = stored_reader_free,
         .item = check_item,
         .tick = checker_tick};
     progress_begin(&c->progress, "Validating", bytes, sb->list.n, sb->e->progress);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "core/config/config.h"
+#include "tests/doubles/idle_compressor.h"
 
 struct opts {
     int64_t level;
@@ -42,41 +43,6 @@ static const struct gsp_option options[] = {
     {.key = NULL},
 };
 
-static uint32_t
-bound(uint32_t raw_len)
-{
-    return raw_len;
-}
-
-static int
-ctx_new(void *state, const void *opts, void **ret_ctx, struct gsp_error *err)
-{
-    (void)state;
-    (void)opts;
-    (void)ret_ctx;
-    return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "never called");
-}
-
-static void
-ctx_free(void *ctx)
-{
-    (void)ctx;
-}
-
-static int
-code(void *ctx, struct gsp_codec_batch *b, struct gsp_error *err)
-{
-    (void)ctx;
-    (void)b;
-    return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "never called");
-}
-
-static const struct gsp_compressor_ops ops = {.struct_size = sizeof ops,
-    .bound = bound,
-    .ctx_new = ctx_new,
-    .ctx_free = ctx_free,
-    .encode = code,
-    .decode = code};
 static const struct gsp_plugin desc = {
     .struct_size = sizeof desc,
     .abi_major = GSP_ABI_MAJOR,
@@ -87,7 +53,7 @@ static const struct gsp_plugin desc = {
     .summary = "test double",
     .options = options,
     .options_size = sizeof(struct opts),
-    .ops = &ops,
+    .ops = &idle_compressor_ops,
 };
 
 struct fixture {

@@ -11,7 +11,7 @@ struct stored_fixture {
     struct engine e;
     struct backup b;
     struct stored_backup sb;
-    struct stored_reader r;
+    struct stored_reader *r;
 };
 
 /* A file of the catalog that holds no pages: bytes that differ, longer than a window. */
@@ -51,7 +51,7 @@ open_stored(struct stored_fixture *f, void (*change)(struct filelist *list))
     f->e.repo = f->copied.repo; /* borrowed */
     f->e.instance = "main";
     ok(stored_backup_open(&f->sb, &f->e, &f->b, &err));
-    ok(stored_reader_init(&f->r, &f->sb, &err));
+    ok(stored_reader_new(&f->sb, &f->r, &err));
 }
 
 static void
@@ -72,7 +72,7 @@ copy_something(struct stored_fixture *f, int compressed)
 static void
 stored_fixture_close(struct stored_fixture *f)
 {
-    stored_reader_free(&f->r);
+    stored_reader_free(f->r);
     stored_backup_close(&f->sb);
     backup_clear(&f->b);
     registry_free(f->e.reg);
@@ -87,22 +87,22 @@ read_whole(struct stored_fixture *f, const char *path, int as_pages, uint32_t *r
     const struct file_entry *e = filelist_find(&f->sb.list, path, 0);
     assert_non_null(e);
     *ret_n = 0;
-    int rc = stored_reader_begin(&f->r, e, as_pages, err);
+    int rc = stored_reader_begin(f->r, e, as_pages, err);
     while (rc == 0) {
         const uint8_t *bytes;
         int64_t n;
         if (as_pages) {
-            rc = stored_reader_pages(&f->r, err);
-            n = rc == 0 ? f->r.batch->n : 0;
+            rc = stored_reader_pages(f->r, err);
+            n = rc == 0 ? f->r->batch->n : 0;
         } else {
-            n = stored_reader_bytes(&f->r, &bytes, err);
+            n = stored_reader_bytes(f->r, &bytes, err);
             rc = n < 0 ? (int)n : 0;
         }
         if (n <= 0)
             break;
         *ret_n += (uint32_t)n;
     }
-    return rc == 0 ? stored_reader_end(&f->r, err) : rc;
+    return rc == 0 ? stored_reader_end(f->r, err) : rc;
 }
 
 /* ---- what is right -------------------------------------------------------------------------------- */
@@ -120,16 +120,16 @@ pages_come_back(void **state)
         assert_null(stored_codec_error(&f.sb, e));
         for (int round = 0; round < 2; round++) { /* a reader is used again */
             uint32_t done = 0;
-            ok(stored_reader_begin(&f.r, e, 1, &err));
+            ok(stored_reader_begin(f.r, e, 1, &err));
             for (;;) {
-                ok(stored_reader_pages(&f.r, &err));
-                const struct page_batch *b = f.r.batch;
+                ok(stored_reader_pages(f.r, &err));
+                const struct page_batch *b = f.r->batch;
                 for (uint32_t i = 0; i < b->n; i++) {
                     uint8_t want[SIZE];
                     make_page(want, done + i);
                     assert_memory_equal(b->data + (size_t)i * b->stride, want, SIZE);
                     assert_int_equal(b->block[i], done + i);
-                    const struct page_header *h = stored_reader_header(&f.r, i);
+                    const struct page_header *h = stored_reader_header(f.r, i);
                     assert_int_equal(h->block, done + i);
                     assert_int_equal(h->lsn, 0x1000 + done + i);
                 }
@@ -137,7 +137,7 @@ pages_come_back(void **state)
                     break;
                 done += b->n;
             }
-            ok(stored_reader_end(&f.r, &err));
+            ok(stored_reader_end(f.r, &err));
             assert_int_equal(done, PAGES);
         }
         stored_fixture_close(&f);
@@ -158,14 +158,14 @@ bytes_come_back(void **state)
     make_conf(want);
     copy_something(&f, 1);
     open_stored(&f, NULL);
-    ok(stored_reader_begin(&f.r, filelist_find(&f.sb.list, "conf", 0), 0, &err));
-    while ((n = stored_reader_bytes(&f.r, &bytes, &err)) > 0) {
+    ok(stored_reader_begin(f.r, filelist_find(&f.sb.list, "conf", 0), 0, &err));
+    while ((n = stored_reader_bytes(f.r, &bytes, &err)) > 0) {
         assert_memory_equal(bytes, want + done, (size_t)n);
         done += (size_t)n;
     }
     assert_int_equal(n, 0);
     assert_int_equal(done, CONF_LEN);
-    ok(stored_reader_end(&f.r, &err));
+    ok(stored_reader_end(f.r, &err));
     ok(read_whole(&f, "2", 0, &len, &err)); /* a data file as bytes */
     assert_int_equal(len, filelist_find(&f.sb.list, "2", 0)->size);
     ok(read_whole(&f, "1", 1, &len, &err)); /* and pages again */
@@ -192,9 +192,9 @@ files_without_a_map_speak_for_themselves(void **state)
     ok(store_remove(&f.copied.repo, BACKUP_DIR "/page_header_map", &err));
     ok(read_whole(&f, "2", 1, &n, &err));
     assert_int_equal(n, PAGES);
-    ok(stored_reader_begin(&f.r, filelist_find(&f.sb.list, "1", 0), 1, &err));
-    ok(stored_reader_pages(&f.r, &err));
-    assert_null(stored_reader_header(&f.r, 0));
+    ok(stored_reader_begin(f.r, filelist_find(&f.sb.list, "1", 0), 1, &err));
+    ok(stored_reader_pages(f.r, &err));
+    assert_null(stored_reader_header(f.r, 0));
     stored_fixture_close(&f);
 }
 
@@ -463,9 +463,9 @@ hostile_backups_are_refused(void **state)
     struct stored_backup sb;
     copy_something(&f, 0);
     open_stored(&f, NULL);
-    stored_reader_free(&f.r);
+    stored_reader_free(f.r);
     f.sb.page_size = 7; /* as a control file may say */
-    ok(stored_reader_init(&f.r, &f.sb, &err));
+    ok(stored_reader_new(&f.sb, &f.r, &err));
     fails(read_whole(&f, "1", 1, &n, &err), GSP_E_CORRUPT);
     f.b.content_crc ^= 1;
     fails(stored_backup_open(&sb, &f.e, &f.b, &err), GSP_E_CORRUPT);
@@ -487,12 +487,12 @@ salvage(struct stored_fixture *f, const char *path, uint32_t *ret_read, uint32_t
     uint32_t next = 0;
     const struct page_batch *b;
     *ret_read = *ret_saved = *ret_lost = 0;
-    ok(stored_reader_begin(&f->r, filelist_find(&f->sb.list, path, 0), 1, &err));
-    while (stored_reader_pages(&f->r, &err) == 0 && f->r.batch->n > 0)
-        *ret_read += f->r.batch->n;
+    ok(stored_reader_begin(f->r, filelist_find(&f->sb.list, path, 0), 1, &err));
+    while (stored_reader_pages(f->r, &err) == 0 && f->r->batch->n > 0)
+        *ret_read += f->r->batch->n;
     for (;;) {
-        ok(stored_reader_salvage(&f->r, ret_lost, &err));
-        b = f->r.batch;
+        ok(stored_reader_salvage(f->r, ret_lost, &err));
+        b = f->r->batch;
         if (b->n == 0)
             return;
         assert_int_equal(b->n, 1);

@@ -3,42 +3,7 @@
 
 #include "core/base/cancel.h"
 #include "core/base/log.h"
-
-static uint32_t
-bound(uint32_t raw_len)
-{
-    return raw_len;
-}
-
-static int
-ctx_new(void *state, const void *opts, void **ret_ctx, struct gsp_error *err)
-{
-    (void)state;
-    (void)opts;
-    (void)ret_ctx;
-    return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "never called");
-}
-
-static void
-ctx_free(void *ctx)
-{
-    (void)ctx;
-}
-
-static int
-code(void *ctx, struct gsp_codec_batch *b, struct gsp_error *err)
-{
-    (void)ctx;
-    (void)b;
-    return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "never called");
-}
-
-static const struct gsp_compressor_ops ops = {.struct_size = sizeof ops,
-    .bound = bound,
-    .ctx_new = ctx_new,
-    .ctx_free = ctx_free,
-    .encode = code,
-    .decode = code};
+#include "tests/doubles/idle_compressor.h"
 
 /* What the plugin below saw. */
 static struct {
@@ -94,7 +59,7 @@ add(struct fixture *f, int (*load)(const struct gsp_host *, void **, struct gsp_
         .name = "double",
         .version = "1",
         .summary = "test double",
-        .ops = &ops,
+        .ops = &idle_compressor_ops,
         .load = load,
         .unload = unload,
     };

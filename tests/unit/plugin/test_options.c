@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/doubles/idle_compressor.h"
 #include "tests/unit/plugin/fixture.h"
 
 struct opts {
@@ -190,42 +191,6 @@ names_every_type(void **state)
 
 /* ---- tables that a plugin brings --------------------------------------------------------------- */
 
-static uint32_t
-bound(uint32_t raw_len)
-{
-    return raw_len;
-}
-
-static int
-ctx_new(void *state, const void *opts, void **ret_ctx, struct gsp_error *err)
-{
-    (void)state;
-    (void)opts;
-    (void)ret_ctx;
-    return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "never called");
-}
-
-static void
-ctx_free(void *ctx)
-{
-    (void)ctx;
-}
-
-static int
-code(void *ctx, struct gsp_codec_batch *b, struct gsp_error *err)
-{
-    (void)ctx;
-    (void)b;
-    return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "never called");
-}
-
-static const struct gsp_compressor_ops ops = {.struct_size = sizeof ops,
-    .bound = bound,
-    .ctx_new = ctx_new,
-    .ctx_free = ctx_free,
-    .encode = code,
-    .decode = code};
-
 static int
 add_with(struct fixture *f, const struct gsp_option *table, uint32_t size)
 {
@@ -239,7 +204,7 @@ add_with(struct fixture *f, const struct gsp_option *table, uint32_t size)
         .summary = "test double",
         .options = table,
         .options_size = size,
-        .ops = &ops,
+        .ops = &idle_compressor_ops,
     };
     gsp_error_clear(&f->err);
     return registry_add(f->reg, &d, &f->err);
