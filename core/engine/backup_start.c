@@ -165,11 +165,21 @@ check_space(struct backup_start *s, struct engine *e, struct gsp_error *err)
 static int
 open_wal(struct backup_start *s, const struct backup_options *opts, struct gsp_error *err)
 {
-    const char *slot = opts->slot;
-    uint32_t flags = slot == NULL || opts->temp_slot ? GSP_WAL_TEMP_SLOT : 0;
-    if (opts->temp_slot && slot == NULL)
-        slot = "pg_probackup_slot";
-    return s->server_ops->wal_open(s->srv, slot, flags, &s->wal, err);
+    if (opts->slot != NULL || opts->temp_slot)
+        return s->server_ops->wal_open(s->srv, opts->slot != NULL ? opts->slot : "pg_probackup_slot",
+            opts->temp_slot ? GSP_WAL_TEMP_SLOT : 0, &s->wal, err);
+    struct gsp_error no_slot = {0};
+    int rc = s->server_ops->wal_open(s->srv, NULL, GSP_WAL_TEMP_SLOT, &s->wal, &no_slot);
+    if (rc != GSP_E_SERVER) {
+        if (rc != 0)
+            *err = no_slot;
+        return rc;
+    }
+    /* Nobody asked for a slot, and a server that has none left could always be backed up without. */
+    rc = s->server_ops->wal_open(s->srv, NULL, 0, &s->wal, err);
+    if (rc == 0)
+        log_warning("No replication slot holds the WAL of this backup: %s", no_slot.msg);
+    return rc;
 }
 
 static int

@@ -3,6 +3,7 @@
 import pytest
 
 from processes import give_to_user, wait_until
+from tool import gsp
 
 ROWS = 20000
 
@@ -140,3 +141,15 @@ def test_slots_are_given_back(bench, source):
         source.sql("SELECT pg_drop_replication_slot('kept')")
     catalog.backup("--temp-slot", "-S", "for_a_while")
     source.check_out_of_backup_mode()
+
+
+def test_server_without_a_free_slot(bench, pg15):
+    """Nobody asked for a slot: the backup goes on, and says what it lacks."""
+    source = bench.cluster(pg15, settings="max_replication_slots = 0\n")
+    catalog = bench.catalog(source)
+    result = gsp(*catalog.backup_args())
+    assert result.code == 0 and any("No replication slot" in line for line in result.warnings), result
+    assert catalog.validate().code == 0
+    # Asked for, it is an error.
+    result = gsp(*catalog.backup_args("--temp-slot"))
+    assert result.code == 1 and "max_replication_slots" in result.hints[0], result

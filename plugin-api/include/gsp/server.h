@@ -195,7 +195,9 @@ struct gsp_server_ops {
     /* wal_open - a replication connection of its own, before backup_begin, so that a slot holds the WAL.
      * in     slot: name of an existing slot, or of the temporary one to make; NULL = none (or, with
      *        TEMP_SLOT, a name of the plugin's choice)
-     * out    ret_wal: closed by wal_close, which also drops the temporary slot */
+     * out    ret_wal: closed by wal_close, which also drops the temporary slot
+     * errors SERVER when no slot can be had: the core then asks again without one, unless the user named one
+     *        NET PERM */
     int (*wal_open)(void *srv, const char *slot, uint32_t flags, void **ret_wal, struct gsp_error *err);
     /* wal_stream - receive WAL from `from` (start of a segment) on until the callback ends it.
      * thread own      errors NET SERVER TIMEOUT CANCELLED */
