@@ -321,33 +321,30 @@ end_on_server(struct backup_job *job, struct gsp_error *err)
     return rc == 0 ? add_text_file(job, "database_map", strbuf_str(&databases), databases.len, err) : rc;
 }
 
-/* Every copied file and directory into the list; strings stay in the scan's arena. */
+static int
+list_entry(struct backup_job *job, const struct file_entry *entry, struct gsp_error *err)
+{
+    struct file_entry *f = filelist_add(&job->list, entry->path, entry->compress_alg, err);
+    if (f == NULL)
+        return err->code;
+    const char *path = f->path, *alg = f->compress_alg; /* the list's own copies */
+    *f = *entry;
+    f->path = path;
+    f->compress_alg = alg;
+    return 0;
+}
+
 static int
 list_copied(struct backup_job *job, struct gsp_error *err)
 {
-    struct source_list *src = &job->src;
-    for (size_t i = 0; i < src->n_dirs; i++) {
-        struct file_entry *f = filelist_add(&job->list, src->dirs[i].path, "none", err);
-        if (f == NULL)
-            return err->code;
-        const char *path = f->path, *alg = f->compress_alg;
-        *f = src->dirs[i];
-        f->path = path;
-        f->compress_alg = alg;
-    }
-    for (size_t i = 0; i < src->n_files; i++) {
-        if (src->files[i].vanished)
-            continue;
-        struct file_entry *f =
-            filelist_add(&job->list, src->files[i].entry.path, src->files[i].entry.compress_alg, err);
-        if (f == NULL)
-            return err->code;
-        const char *path = f->path, *alg = f->compress_alg;
-        *f = src->files[i].entry;
-        f->path = path;
-        f->compress_alg = alg;
-    }
-    return wal_receiver_add_files(job->receiver, job->start.data.dialect->wal_dir, &job->list, err);
+    const struct source_list *src = &job->src;
+    int rc = 0;
+    for (size_t i = 0; i < src->n_dirs && rc == 0; i++)
+        rc = list_entry(job, &src->dirs[i], err);
+    for (size_t i = 0; i < src->n_files && rc == 0; i++)
+        if (!src->files[i].vanished)
+            rc = list_entry(job, &src->files[i].entry, err);
+    return rc == 0 ? wal_receiver_add_files(job->receiver, job->start.data.dialect->wal_dir, &job->list, err) : rc;
 }
 
 static void
