@@ -2,8 +2,8 @@
 """Whatever is wrong with what the user gave: exit 1, one clear line, and nothing was changed."""
 import pytest
 
-from processes import IS_ROOT, copy_tree, give_to_user, make_dir, snapshot
-from tool import Catalog, gsp, gsp_fails, gsp_ok
+from processes import IS_ROOT, give_to_user, make_dir, snapshot
+from tool import gsp, gsp_fails, gsp_ok
 
 
 class Place:
@@ -209,7 +209,7 @@ def test_root_is_refused(place, bench, what):
 
 
 def test_catalog_that_may_not_be_written(place, bench):
-    catalog = Catalog(copy_tree(place.catalog.path, bench.new("catalog")), place.cluster)
+    catalog = place.catalog.copy(bench.new("catalog"))
     instance = catalog.path / "backups" / "main"
     instance.chmod(0o500)
     backup_fails(catalog, *place.cluster.connection_options, message="Permission denied", unchanged=[catalog.path])

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from processes import copy_tree
-from tool import Catalog, gsp, gsp_fails
+from tool import gsp, gsp_fails
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +23,7 @@ def original(shop, pg15):
 
 @pytest.fixture
 def catalog(bench, original):
-    copy = Catalog(copy_tree(original.path, bench.new("catalog")), original.cluster)
-    copy.id = original.id
-    return copy
+    return original.copy(bench.new("catalog"))
 
 
 def wal_segment(catalog):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import strict_reader
-from processes import popen, run, snapshot
+from processes import copy_tree, popen, run, snapshot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("GSP_BIN", REPOSITORY / "build" / "gs_probackup"))
@@ -108,6 +108,12 @@ class Catalog:
         gsp_ok("init", "-B", catalog.path)
         gsp_ok("add-instance", *catalog.where, "-D", cluster.data)
         return catalog
+
+    def copy(self, path):
+        """The same catalog elsewhere, to be spoilt."""
+        twin = Catalog(copy_tree(self.path, path), self.cluster, self.instance)
+        twin.id = getattr(self, "id", None)
+        return twin
 
     @property
     def where(self):
