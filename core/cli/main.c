@@ -71,6 +71,8 @@ run_command(struct cli *cli, int argc, char **argv, struct gsp_error *err)
     if (rc == 0)
         rc = registry_new(&cli->reg, err);
     if (rc == 0)
+        config_serve(cli->cfg, cli->reg);
+    if (rc == 0)
         rc = config_load_env(cli->cfg, err);
     if (rc == 0)
         rc = cli_parse(cli, argc, argv, err);

@@ -82,6 +82,9 @@ int config_parse_yaml(struct config *cfg, const char *text, size_t len, const ch
 int config_check_plugins(struct config *cfg, struct registry *reg, struct gsp_error *err);
 /* config_bind - options of a plugin from kind.name.key and the legacy keys. Free: plugin_free_options */
 int config_bind(struct config *cfg, const struct plugin *plugin, void **ret_opts, struct gsp_error *err);
+/* config_serve - plugins that open other plugins get those with their options from here, too. cfg must
+ * outlive the registry. */
+void config_serve(struct config *cfg, struct registry *reg);
 
 /* Walk the effective values in a fixed order (defs, then plugin keys by name). */
 struct config_value {

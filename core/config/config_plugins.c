@@ -96,3 +96,9 @@ config_bind(struct config *cfg, const struct plugin *plugin, void **ret_opts, st
 {
     return plugin_bind_options(plugin, lookup, cfg, ret_opts, err);
 }
+
+void
+config_serve(struct config *cfg, struct registry *reg)
+{
+    registry_set_lookup(reg, lookup, cfg);
+}

@@ -8,6 +8,7 @@
 
 #include "core/base/cancel.h"
 #include "core/base/cleanup.h"
+#include "core/base/crc32c.h"
 #include "core/base/log.h"
 #include "core/base/number.h"
 #include "core/base/path.h"
@@ -274,7 +275,7 @@ add_text_file(struct backup_job *job, const char *name, const char *text, size_t
         return err->code;
     f->size = (int64_t)len;
     f->mode = S_IFREG | 0600;
-    f->crc = plugin_host()->crc32c(0, text, len);
+    f->crc = crc32c(0, text, len);
     return 0;
 }
 

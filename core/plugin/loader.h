@@ -15,11 +15,22 @@ union plugin_ops {
     struct gsp_storage_ops storage;
 };
 
+/* The services one registry's plugins get; they reach the registry through it. */
+struct host_services {
+    struct gsp_host table; /* table.ctx is this struct */
+    struct registry *reg;
+    plugin_lookup lookup; /* NULL: every option has its default */
+    void *lookup_arg;
+    unsigned open_depth; /* of store_open within store_open */
+};
+void host_services_init(struct host_services *host, struct registry *reg);
+
 struct plugin_entry {
     struct plugin pub; /* first, so that a struct plugin * leads back here */
     struct gsp_plugin desc;
     union plugin_ops ops;
     struct gsp_dialect_ops dialect; /* kind server */
+    const struct gsp_host *host;    /* of the registry it is in */
     void *module;                   /* of libltdl; NULL for a descriptor in memory */
     char *file;
     int loaded;

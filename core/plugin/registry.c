@@ -19,6 +19,7 @@ struct refusal {
 };
 
 struct registry {
+    struct host_services host;
     char **dirs; /* real paths, in search order */
     size_t dirs_n;
     char *missing_dir;             /* where plugins would be installed, when there is no such directory */
@@ -65,8 +66,22 @@ registry_new(struct registry **ret, struct gsp_error *err)
         loader_exit();
         return no_memory(err);
     }
+    host_services_init(&reg->host, reg);
     *ret = reg;
     return 0;
+}
+
+const struct gsp_host *
+registry_host(const struct registry *reg)
+{
+    return &reg->host.table;
+}
+
+void
+registry_set_lookup(struct registry *reg, plugin_lookup lookup, void *arg)
+{
+    reg->host.lookup = lookup;
+    reg->host.lookup_arg = arg;
 }
 
 void
@@ -206,6 +221,7 @@ insert_entry(struct registry *reg, struct plugin_entry *entry, struct gsp_error 
     reg->entries = grown;
     memmove(grown + at + 1, grown + at, (reg->entries_n - at) * sizeof *grown);
     grown[at] = entry;
+    entry->host = &reg->host.table;
     reg->entries_n++;
     return 0;
 }

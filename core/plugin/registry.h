@@ -72,7 +72,10 @@ int plugin_option_check(const struct gsp_option *opt, const char *text, struct g
 /* plugin_option_type_name - "integer", "duration"... */
 const char *plugin_option_type_name(uint32_t type);
 
-/* plugin_host - the host services every plugin gets. */
-const struct gsp_host *plugin_host(void);
+/* registry_host - the services that the plugins of this registry get. */
+const struct gsp_host *registry_host(const struct registry *reg);
+/* registry_set_lookup - where the options of plugins come from that a plugin opens (gsp_host.store_open).
+ * Without it they have their defaults. arg must outlive the registry. */
+void registry_set_lookup(struct registry *reg, plugin_lookup lookup, void *arg);
 
 #endif

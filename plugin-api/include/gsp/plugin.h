@@ -60,6 +60,14 @@ typedef uint64_t gsp_lsn;
 #define GSP_LOG_INFO 3u
 #define GSP_LOG_WARNING 4u
 
+/* A store that another storage plugin opened for this one, see store_open. */
+struct gsp_storage_ops;
+struct gsp_store {
+    const struct gsp_storage_ops *ops; /* gsp/storage.h; operations the plugin has not are NULL */
+    void *store;                       /* what ops->open returned */
+    void *core;                        /* the core's own, for store_close */
+};
+
 /* Services of the core, borrowed by the plugin from load() to unload(). Every function may be called
  * from any thread. ctx is passed back as it is. */
 struct gsp_host {
@@ -73,6 +81,14 @@ struct gsp_host {
     int (*cancelled)(void *ctx);
     /* CRC-32C (Castagnoli), start with seed 0; crc32c(crc32c(0, a), b) == crc32c(0, a b). */
     uint32_t (*crc32c)(uint32_t seed, const void *data, size_t len);
+    /* store_open - open a root in another storage plugin, found, loaded and given its options as if the
+     * user had chosen it: for storages that wrap one (faults, traces, limits).
+     * in     storage: the plugin's name; root: in its notation
+     * thread main, not from load()   errors UNSUPPORTED (no such plugin), CONFIG (it would wrap itself
+     * without end), and those of its open */
+    int (*store_open)(void *ctx, const char *storage, const char *root, struct gsp_store *ret, struct gsp_error *err);
+    /* store_close - close it. Every file and put of the store is closed before. */
+    void (*store_close)(void *ctx, struct gsp_store *store);
 };
 
 /* Types of options, and what the core stores at `offset` of the plugin's options struct. */

@@ -4,6 +4,7 @@
 #include "core/base/cancel.h"
 #include "core/base/log.h"
 #include "tests/doubles/idle_compressor.h"
+#include "tests/doubles/storage_mem.h"
 
 /* What the plugin below saw. */
 static struct {
@@ -80,7 +81,7 @@ loads_once_and_unloads_with_the_registry(void **state)
     assert_int_equal(plugin_load(plugin, &f->err), 0);
     assert_int_equal(seen.loads, 1);
     assert_ptr_equal(plugin->state, &state_of_plugin);
-    assert_ptr_equal(seen.host, plugin_host());
+    assert_ptr_equal(seen.host, registry_host(f->reg));
     registry_free(f->reg);
     f->reg = NULL;
     assert_int_equal(seen.unloads, 1);
@@ -121,8 +122,8 @@ reports_a_load_that_gives_no_reason(void **state)
 static void
 offers_the_core_services(void **state)
 {
-    (void)state;
-    const struct gsp_host *host = plugin_host();
+    const struct fixture *f = *state;
+    const struct gsp_host *host = registry_host(f->reg);
     assert_int_equal(host->struct_size, sizeof *host);
     assert_int_equal(host->abi_major, GSP_ABI_MAJOR);
     assert_int_equal(host->crc32c(0, "123456789", 9), 0xE3069283u);
@@ -130,6 +131,118 @@ offers_the_core_services(void **state)
     assert_int_equal(host->cancelled(host->ctx), 0);
     cancel_request();
     assert_int_not_equal(host->cancelled(host->ctx), 0);
+}
+
+/* ---- a storage that wraps another one ----------------------------------------------------------- */
+
+struct wrap_options {
+    const char *inner;
+};
+static const struct gsp_option wrap_option_table[] = {
+    {.key = "inner", .type = GSP_OPT_STRING, .def = "mem", .help = "storage to wrap", .offset = 0}, {0}};
+static const struct gsp_host *wrap_host;
+static unsigned wraps_open;
+
+static int
+wrap_load(const struct gsp_host *host, void **ret_state, struct gsp_error *err)
+{
+    (void)ret_state;
+    (void)err;
+    wrap_host = host;
+    return 0;
+}
+
+static int
+wrap_open(void *plugin_state, const void *opts, const char *root, void **ret_store, struct gsp_error *err)
+{
+    (void)plugin_state;
+    const struct wrap_options *o = opts;
+    struct gsp_store *inner = calloc(1, sizeof *inner);
+    assert_non_null(inner);
+    int rc = wrap_host->store_open(wrap_host->ctx, o->inner, root, inner, err);
+    if (rc != 0) {
+        free(inner);
+        return rc;
+    }
+    wraps_open++;
+    *ret_store = inner;
+    return 0;
+}
+
+static void
+wrap_close(void *store)
+{
+    wrap_host->store_close(wrap_host->ctx, store);
+    free(store);
+    wraps_open--;
+}
+
+static int
+set_inner(void *arg, const struct plugin *plugin, const struct gsp_option *opt, const char **ret_text,
+    const char **ret_origin)
+{
+    (void)plugin;
+    (void)opt;
+    *ret_text = arg;
+    *ret_origin = "test";
+    return 1;
+}
+
+static void
+add_storages(struct fixture *f)
+{
+    struct gsp_storage_ops ops = storage_mem_ops;
+    struct gsp_plugin d = {.struct_size = sizeof d,
+        .abi_major = GSP_ABI_MAJOR,
+        .kind = GSP_KIND_STORAGE,
+        .thread_model = GSP_THREAD_ANY,
+        .name = "mem",
+        .version = "1",
+        .summary = "test double",
+        .ops = &ops};
+    assert_int_equal(registry_add(f->reg, &d, &f->err), 0);
+    ops.open = wrap_open;
+    ops.close = wrap_close;
+    d.name = "wrap";
+    d.options = wrap_option_table;
+    d.options_size = sizeof(struct wrap_options);
+    d.load = wrap_load;
+    assert_int_equal(registry_add(f->reg, &d, &f->err), 0);
+}
+
+static void
+opens_a_storage_for_a_storage(void **state)
+{
+    struct fixture *f = *state;
+    const struct gsp_host *host = registry_host(f->reg);
+    struct gsp_store store = {0};
+    add_storages(f);
+    assert_int_equal(host->store_open(host->ctx, "wrap", "/root", &store, &f->err), 0);
+    assert_int_equal(wraps_open, 1);
+    const struct gsp_store *inner = store.store;
+    assert_non_null(inner->ops->preadv);
+    host->store_close(host->ctx, &store);
+    assert_null(store.ops);
+    assert_int_equal(wraps_open, 0);
+    host->store_close(host->ctx, &store);
+}
+
+static void
+refuses_a_storage_that_cannot_be_opened(void **state)
+{
+    struct fixture *f = *state;
+    const struct gsp_host *host = registry_host(f->reg);
+    struct gsp_store store = {0};
+    char nothing[] = "nothing", itself[] = "wrap";
+    add_storages(f);
+    registry_set_lookup(f->reg, set_inner, nothing);
+    assert_int_equal(host->store_open(host->ctx, "wrap", "/root", &store, &f->err), GSP_E_UNSUPPORTED);
+    assert_error(&f->err, GSP_E_UNSUPPORTED, "no storage plugin", "nothing");
+    f->err = (struct gsp_error){0};
+    registry_set_lookup(f->reg, set_inner, itself);
+    assert_int_equal(host->store_open(host->ctx, "wrap", "/root", &store, &f->err), GSP_E_CONFIG);
+    assert_error(&f->err, GSP_E_CONFIG, "wrap", "wrapped more than");
+    assert_int_equal(wraps_open, 0);
 }
 
 /* Run the host's log with stderr going to a file, and return what it wrote. */
@@ -141,7 +254,7 @@ logged(struct fixture *f, uint32_t level, const char *text, char *buf, size_t si
     int keep = dup(STDERR_FILENO), fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     assert_true(keep >= 0 && fd >= 0);
     assert_true(dup2(fd, STDERR_FILENO) >= 0);
-    plugin_host()->log(plugin_host()->ctx, level, "%s", text);
+    registry_host(f->reg)->log(registry_host(f->reg)->ctx, level, "%s", text);
     assert_true(dup2(keep, STDERR_FILENO) >= 0);
     ssize_t n = pread(fd, buf, size - 1, 0);
     assert_true(n >= 0);
@@ -176,6 +289,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(loads_once_and_unloads_with_the_registry), TEST(does_not_unload_what_was_not_loaded),
         TEST(reports_a_failed_load), TEST(reports_a_load_that_gives_no_reason), TEST(logs_at_the_level_asked_for),
+        TEST(opens_a_storage_for_a_storage), TEST(refuses_a_storage_that_cannot_be_opened),
         TEST(offers_the_core_services), /* last: it cancels */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
