@@ -7,9 +7,6 @@
 
 struct backend;
 
-/* What the plugin says of itself, naming the library. */
-extern const char backend_summary[];
-
 /* backend_new - for one thread; level 1..9. NULL when out of memory. */
 struct backend *backend_new(int level);
 void backend_free(struct backend *b);

@@ -5,8 +5,6 @@
 
 #include <libdeflate.h>
 
-const char backend_summary[] = "zlib streams, made by libdeflate " LIBDEFLATE_VERSION_STRING;
-
 struct backend {
     struct libdeflate_compressor *compressor;
     struct libdeflate_decompressor *decompressor;

@@ -6,8 +6,6 @@
 #define ZLIB_CONST
 #include <zlib.h>
 
-const char backend_summary[] = "zlib streams, made by zlib " ZLIB_VERSION;
-
 struct backend {
     z_stream deflate, inflate;
 };

@@ -6,6 +6,7 @@
 #include "gsp/compressor.h"
 
 #include "backend.h"
+#include "fast.h"
 
 struct zlib_options {
     int64_t level;
@@ -14,6 +15,7 @@ struct zlib_options {
 struct zlib_ctx {
     int64_t level;
     struct backend *backend;
+    struct fast *fast; /* encodes level 1; NULL: the backend does */
 };
 
 static uint32_t
@@ -29,6 +31,7 @@ zlib_ctx_free(void *handle)
     if (ctx == NULL)
         return;
     backend_free(ctx->backend);
+    fast_free(ctx->fast);
     free(ctx);
 }
 
@@ -45,7 +48,7 @@ zlib_ctx_new(void *state, const void *opts, void **ret_ctx, struct gsp_error *er
     ctx->level = options->level;
     /* Level 0 stores everything raw, but must still be able to decode. */
     ctx->backend = backend_new(ctx->level > 0 ? (int)ctx->level : 1);
-    if (ctx->backend == NULL) {
+    if (ctx->backend == NULL || (ctx->level == 1 && fast_new(&ctx->fast) < 0)) {
         zlib_ctx_free(ctx);
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     }
@@ -69,18 +72,29 @@ check_encode(const struct gsp_codec_batch *b, struct gsp_error *err)
     return 0;
 }
 
+/* Returns the bytes of the stream, 0 when it is not shorter than the item. */
+static uint32_t
+encode_item(const struct zlib_ctx *ctx, const uint8_t *in, uint32_t in_len, uint8_t *out)
+{
+    if (ctx->level == 0 || in_len < 2)
+        return 0;
+    return ctx->fast != NULL ? fast_encode(ctx->fast, in, in_len, out, in_len - 1)
+                             : backend_encode(ctx->backend, in, in_len, out, in_len - 1);
+}
+
 static int
 zlib_encode(void *handle, struct gsp_codec_batch *b, struct gsp_error *err)
 {
     struct zlib_ctx *ctx = handle;
     if (check_encode(b, err) != 0)
         return err->code;
+    if (ctx->fast != NULL)
+        fast_prepare(ctx->fast, b);
     uint32_t at = 0;
     for (uint32_t i = 0; i < b->n; i++) {
         const struct gsp_span *in = &b->in_span[i];
         struct gsp_span out = {.off = at + b->head_room};
-        if (ctx->level > 0 && in->len > 1)
-            out.len = backend_encode(ctx->backend, b->in + in->off, in->len, b->out + out.off, in->len - 1);
+        out.len = encode_item(ctx, b->in + in->off, in->len, b->out + out.off);
         if (out.len == 0) {
             if (in->len > 0)
                 memcpy(b->out + out.off, b->in + in->off, in->len);
@@ -144,7 +158,7 @@ static const struct gsp_plugin zlib_plugin = {
     .thread_model = GSP_THREAD_HANDLE,
     .name = "zlib",
     .version = "1.0",
-    .summary = backend_summary,
+    .summary = "zlib streams, made by " ZLIB_MADE_BY,
     .options = zlib_option_table,
     .options_size = sizeof(struct zlib_options),
     .ops = &zlib_ops,

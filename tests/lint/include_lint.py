@@ -19,6 +19,7 @@ THIRD_PARTY = {
     "zlib.h": {"base", "io", "catalog"},
     "libpq-fe.h": set(),
     "libdeflate.h": set(),
+    "isa-l/igzip_lib.h": set(),
     "lz4.h": set(),
     "zstd.h": set(),
 }
