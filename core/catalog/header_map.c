@@ -14,6 +14,7 @@ enum {
     RECORDS_PER_STEP = 128,
     STEP_BYTES = RECORDS_PER_STEP * PAGE_HEADER_BYTES,
     OUT_BYTES = 16 * 1024,
+    PENDING_BYTES = 64 * 1024,
     DEFLATE_LEVEL = 1,        /* as the stock tool: records of neighbours differ little */
     DEFLATE_RATIO_MAX = 1032, /* no deflate stream grows more than this */
     HEADERS_MAX = 1 << 26,    /* far beyond any segment: 131072 blocks are usual */
@@ -31,8 +32,9 @@ struct header_stream {
 
 struct header_map_writer {
     struct store_put put;
-    uint64_t offset;
-    pthread_mutex_t lock; /* put, offset */
+    uint64_t offset;       /* of the next array, in the file as it will be */
+    struct strbuf pending; /* its end, not written yet: small relations have a few bytes each */
+    pthread_mutex_t lock;  /* all of the above */
 };
 
 static int
@@ -144,6 +146,26 @@ header_map_create(struct store *s, const char *path, struct header_map_writer **
     return 0;
 }
 
+static int
+write_pending(struct header_map_writer *w, struct gsp_error *err)
+{
+    int rc = store_put_pwrite(&w->put, w->pending.data, w->pending.len, w->offset - w->pending.len, err);
+    strbuf_reset(&w->pending);
+    return rc;
+}
+
+/* Under the lock. A failure ends the backup: what was pending is of no use then. */
+static int
+append_bytes(struct header_map_writer *w, const struct strbuf *bytes, struct gsp_error *err)
+{
+    strbuf_add(&w->pending, bytes->data, bytes->len);
+    int rc = strbuf_check(&w->pending, err);
+    if (rc != 0)
+        return rc;
+    w->offset += bytes->len;
+    return w->pending.len >= PENDING_BYTES ? write_pending(w, err) : 0;
+}
+
 int
 header_map_append(struct header_map_writer *w, struct header_stream *hs, uint32_t end_pos, struct file_entry *entry,
     struct gsp_error *err)
@@ -159,9 +181,7 @@ header_map_append(struct header_map_writer *w, struct header_stream *hs, uint32_
         return rc;
     (void)pthread_mutex_lock(&w->lock);
     uint64_t at = w->offset;
-    rc = store_put_pwrite(&w->put, hs->out.data, hs->out.len, at, err);
-    if (rc == 0)
-        w->offset += hs->out.len;
+    rc = append_bytes(w, &hs->out, err);
     (void)pthread_mutex_unlock(&w->lock);
     if (rc != 0)
         return rc;
@@ -176,6 +196,7 @@ static void
 writer_free(struct header_map_writer *w)
 {
     store_put_abort(&w->put);
+    strbuf_free(&w->pending);
     (void)pthread_mutex_destroy(&w->lock);
     free(w);
 }
@@ -183,7 +204,9 @@ writer_free(struct header_map_writer *w)
 int
 header_map_commit(struct header_map_writer *w, struct gsp_error *err)
 {
-    int rc = w->offset > 0 ? store_put_commit(&w->put, w->offset, err) : 0;
+    int rc = w->pending.len > 0 ? write_pending(w, err) : 0;
+    if (rc == 0 && w->offset > 0)
+        rc = store_put_commit(&w->put, w->offset, err);
     writer_free(w);
     return rc;
 }
@@ -238,7 +261,7 @@ refill(struct source *src, struct gsp_error *err)
     int64_t n = store_file_pread(src->map, src->in, part, (uint64_t)(src->entry->hdr_off + src->taken), err);
     if (n < 0)
         return (int)n;
-    if ((size_t)n < part)
+    if (n == 0)
         return corrupt(src->entry, "the map ends before them", err);
     src->taken += n;
     src->z.next_in = src->in;
