@@ -71,7 +71,7 @@ const struct option_def option_defs[] = {
     {"stream", 0, OPT_STREAM, ARG_NONE, CMD_BACKUP, 0, NULL, "stream WAL into the backup; always so"},
     {"backup-pg-log", 0, OPT_BACKUP_PG_LOG, ARG_NONE, CMD_BACKUP, 0, NULL, "back up the server's log files too"},
     {"backup-pg-replslot", 0, OPT_BACKUP_PG_REPLSLOT, ARG_NONE, CMD_BACKUP, 0, NULL, "back up replication slots too"},
-    {"archive-timeout", 0, KEY, ARG_VALUE, CMD_BACKUP | CMD_STORED, 0, "TIME", "longest wait for WAL (default 5min)"},
+    {"archive-timeout", 0, KEY, ARG_VALUE, CMD_BACKUP | CMD_STORED, 0, "TIME", "longest wait for the checkpoint, and for WAL (default 5min)"},
     {"rw-timeout", 't', KEY, ARG_VALUE, CMD_BACKUP, 0, "TIME",
         "longest silence of the server on a connection (default 2min)"},
     {"no-validate", 0, OPT_NO_VALIDATE, ARG_NONE, CMD_BACKUP | CMD_RESTORE, 0, NULL, "do not validate the backup"},

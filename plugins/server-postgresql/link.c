@@ -3,11 +3,14 @@
 
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TICK_US 200000
-#define ABANDON_US 2000000 /* how long a stopped statement may take to end */
-#define KEYWORDS_MAX 12
+#define ABANDON_US 600000 /* how long a stopped statement may take to end, */
+#define CANCEL_MS 400     /* and of that the request to stop it */
+#define KEYWORDS_MAX 16
 #define SQLSTATE_LEN 5
 
 int64_t
@@ -125,11 +128,32 @@ add_keyword(struct keywords *k, const char *name, const char *value)
     }
 }
 
+/* How the system finds out that the other side of a TCP connection is gone, within the time limit. A
+ * session has nothing to say for hours while files are copied: these probes also keep it alive in the
+ * tables of firewalls. */
+struct probes {
+    char idle_s[24], interval_s[24], user_timeout_ms[24];
+};
+
+#define PROBES "9"
+
+static struct probes
+probes_within(int64_t timeout_us)
+{
+    struct probes p;
+    int64_t s = timeout_us / 1000000;
+    (void)snprintf(p.idle_s, sizeof p.idle_s, "%" PRId64, s > 240 ? 60 : s > 4 ? s / 4 : 1);
+    (void)snprintf(p.interval_s, sizeof p.interval_s, "%" PRId64, s > 240 ? 20 : s > 12 ? s / 12 : 1);
+    (void)snprintf(p.user_timeout_ms, sizeof p.user_timeout_ms, "%" PRId64, s * 1000);
+    return p;
+}
+
 static PGconn *
-start_connecting(const struct pg_target *target)
+start_connecting(const struct pg_target *target, int64_t timeout_us)
 {
     PQconninfoOption *known = PQconndefaults();
     struct keywords k = {.known = known};
+    struct probes probes = probes_within(timeout_us);
     PGconn *conn;
     if (known == NULL)
         return NULL;
@@ -140,6 +164,10 @@ start_connecting(const struct pg_target *target)
     add_keyword(&k, "password", target->password);
     add_keyword(&k, "options", target->options);
     add_keyword(&k, "replication", target->replication);
+    add_keyword(&k, "keepalives_idle", probes.idle_s);
+    add_keyword(&k, "keepalives_interval", probes.interval_s);
+    add_keyword(&k, "keepalives_count", PROBES);
+    add_keyword(&k, "tcp_user_timeout", probes.user_timeout_ms);
     add_keyword(&k, "application_name", "gs_probackup");
     add_keyword(&k, "client_encoding", target->replication == NULL ? "UTF8" : NULL);
     conn = PQconnectStartParams(k.name, k.value, 0);
@@ -177,12 +205,18 @@ wait_connected(struct pg_link *link, struct gsp_error *err)
         if (pg_now_us() >= deadline) {
             (void)gsp_fail(err, GSP_E_TIMEOUT, 0, "could not connect to database %s: no answer in %" PRId64 " seconds",
                 PQdb(link->conn), link->timeout_us / 1000000);
-            return gsp_hint(err, "Check host, port and network, or raise the time limit with --rw-timeout.");
+            return gsp_hint(err, "Check host, port and network, or raise the time limit with %s.", link->limit);
         }
         if (poll_socket(link, state == PGRES_POLLING_READING ? POLLIN : POLLOUT, TICK_US, deadline))
             state = PQconnectPoll(link->conn);
     }
     return 0;
+}
+
+static int
+is_shutdown(const struct pg_link *link)
+{
+    return strncmp(link->sqlstate, PG_CLASS_SHUTDOWN, strlen(PG_CLASS_SHUTDOWN)) == 0;
 }
 
 static int
@@ -208,6 +242,8 @@ connect_failure(struct pg_link *link, struct gsp_error *err)
         (void)gsp_hint(err, "Name an existing database with -d/--pgdatabase; any will do.");
     } else if (code == GSP_E_NET) {
         (void)gsp_hint(err, "Check that the server runs and accepts connections at this host (-h) and port (-p).");
+    } else if (is_shutdown(link)) {
+        (void)gsp_hint(err, "The server starts, stops or recovers: try again when it accepts connections.");
     }
     return err->code;
 }
@@ -216,7 +252,7 @@ int
 pg_link_open(struct pg_link *link, const struct pg_target *target, struct gsp_error *err)
 {
     int rc;
-    link->conn = start_connecting(target);
+    link->conn = start_connecting(target, link->timeout_us);
     if (link->conn == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory connecting to the server");
     (void)PQsetNoticeReceiver(link->conn, log_notice, link);
@@ -254,7 +290,7 @@ pg_link_failed_with(const struct pg_link *link, const char *sqlstate)
 static int
 code_of_failure(const struct pg_link *link)
 {
-    if (PQstatus(link->conn) == CONNECTION_BAD)
+    if (PQstatus(link->conn) == CONNECTION_BAD || is_shutdown(link))
         return GSP_E_NET;
     if (pg_link_failed_with(link, PG_STATE_NO_PRIVILEGE))
         return GSP_E_PERM;
@@ -294,6 +330,8 @@ pg_link_error(struct pg_link *link, const PGresult *res, const char *what, const
         (void)gsp_prefix(err, "%s", what);
     if (advice != NULL && advice[0] != '\0')
         (void)gsp_hint(err, "%.*s", (int)strcspn(advice, "\n"), advice);
+    if (code == GSP_E_NET)
+        (void)gsp_hint(err, "%s", link->if_lost);
     return err->code;
 }
 
@@ -302,11 +340,43 @@ pg_link_wait(struct pg_link *link, int64_t tick_us, int64_t deadline_us, struct 
 {
     if (is_cancelled(link))
         return gsp_fail(err, GSP_E_CANCELLED, 0, "waiting for the server was cancelled");
-    if (pg_now_us() >= deadline_us)
-        return gsp_fail(err, GSP_E_TIMEOUT, 0, "the server did not answer in time");
+    if (pg_now_us() >= deadline_us) {
+        (void)gsp_fail(err, GSP_E_TIMEOUT, 0, "the server did not answer in time");
+        return gsp_hint(err, "Check server and network, or raise the time limit with %s.", link->limit);
+    }
     if (poll_socket(link, POLLIN, tick_us, deadline_us) && !PQconsumeInput(link->conn))
         return pg_link_error(link, NULL, "connection to the server was lost", NULL, err);
     return 0;
+}
+
+static void *
+send_cancel(void *cancel)
+{
+    char why[256];
+    (void)PQcancel(cancel, why, sizeof why);
+    return NULL;
+}
+
+/* Ask the server to stop the statement. PQcancel has no time limit of its own: with a server that does not answer it
+ * waits for minutes. So a thread calls it, which is ended in its connect or recv when that takes too long; all that
+ * may be lost by this is the descriptor of a dead connection. */
+static void
+request_cancel(struct pg_link *link)
+{
+    PGcancel *cancel = PQgetCancel(link->conn);
+    pthread_t thread;
+    struct timespec until;
+    if (cancel == NULL)
+        return;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += CANCEL_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    if (pthread_create(&thread, NULL, send_cancel, cancel) == 0 && pthread_timedjoin_np(thread, NULL, &until) != 0) {
+        (void)pthread_cancel(thread);
+        (void)pthread_join(thread, NULL);
+    }
+    PQfreeCancel(cancel);
 }
 
 /* Make the server stop what it does for this link, and leave the link usable if that works soon. */
@@ -314,12 +384,7 @@ static void
 abandon_statement(struct pg_link *link)
 {
     int64_t deadline = pg_now_us() + ABANDON_US;
-    PGcancel *cancel = PQgetCancel(link->conn);
-    char why[256];
-    if (cancel != NULL) {
-        (void)PQcancel(cancel, why, sizeof why);
-        PQfreeCancel(cancel);
-    }
+    request_cancel(link);
     while (pg_now_us() < deadline && PQstatus(link->conn) == CONNECTION_OK) {
         PGresult *res;
         if (PQisBusy(link->conn)) {

@@ -21,9 +21,11 @@ struct pg_target {
 struct pg_link {
     const struct gsp_host *host;
     PGconn *conn;
-    int64_t timeout_us;
-    int lost;         /* the connection is of no use any more */
-    char sqlstate[6]; /* of the last failure, "" when the server named none */
+    int64_t timeout_us;  /* the longest silence of the server that is not an error */
+    const char *limit;   /* name of the option that says so, for hints */
+    const char *if_lost; /* the hint when the server ends the connection */
+    int lost;            /* the connection is of no use any more */
+    char sqlstate[6];    /* of the last failure, "" when the server named none */
 };
 
 /* What stood behind a failure, for hints. */
@@ -32,16 +34,18 @@ struct pg_link {
 #define PG_STATE_BAD_PASSWORD "28P01"
 #define PG_STATE_NOT_AUTHORIZED "28000"
 #define PG_STATE_TOO_MANY_CONNECTIONS "53300"
+#define PG_CLASS_SHUTDOWN "57P" /* the server or an administrator ends this connection, or takes none now */
 #define PG_STATE_NO_OBJECT "42704"
 #define PG_STATE_DUPLICATE_OBJECT "42710"
 #define PG_STATE_IN_USE "55006"
 #define PG_STATE_NO_FILE "58P01"
+#define PG_STATE_INTERNAL "XX000"
 
 /* pg_now_us - monotonic time. */
 int64_t pg_now_us(void);
 
-/* pg_link_open - connect within link->timeout_us; host and timeout_us are set, the rest is zero. The
- * link must stay at its address until closed.
+/* pg_link_open - connect within link->timeout_us; host to if_lost but conn are set, the rest is zero.
+ * The link must stay at its address until closed.
  * errors NET, PERM (err->where "password": the server wants one and none was given), SERVER, TIMEOUT,
  *        CANCELLED; link->sqlstate says more. Nothing stays open on failure. */
 int pg_link_open(struct pg_link *link, const struct pg_target *target, struct gsp_error *err);

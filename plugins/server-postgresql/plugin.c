@@ -62,6 +62,14 @@ static const struct gsp_option options[] = {
         .min = 1000000,
         .max = INT64_C(86400000000),
         .legacy_key = "rw-timeout"},
+    {.key = "wait-timeout",
+        .type = GSP_OPT_DURATION,
+        .def = "5min",
+        .help = "longest wait for the checkpoint of a backup; no silence of the server may be longer",
+        .offset = AT(wait_us),
+        .min = 1000000,
+        .max = INT64_C(31536000000000),
+        .legacy_key = "archive-timeout"},
     {.key = NULL},
 };
 

@@ -88,6 +88,7 @@ struct pg_options {
     const char *user;
     const char *password;
     int64_t timeout_us; /* the longest silence of the server that is not an error */
+    int64_t wait_us;    /* the longest work of the server: its checkpoint, the end of the backup */
 };
 
 struct pg_session;

@@ -9,6 +9,7 @@ struct pg_session {
     struct pg_link link;
     uint64_t system_id;
     uint32_t version_num;
+    int64_t wait_us; /* how long the server may take for its checkpoint */
     int began_on_standby;
     char *label;
     char *map;
@@ -124,7 +125,10 @@ pg_open(void *state, const void *opts, void **ret_srv, struct gsp_error *err)
     if (s == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory opening a session");
     s->link.host = plugin->host;
-    s->link.timeout_us = o->timeout_us;
+    s->wait_us = o->wait_us;
+    s->link.timeout_us = o->timeout_us < o->wait_us ? o->timeout_us : o->wait_us;
+    s->link.limit = o->timeout_us < o->wait_us ? "--rw-timeout" : "--archive-timeout";
+    s->link.if_lost = "Look at the server's log: it was stopped or restarted, or somebody ended the session.";
     rc = connect_session(s, o, err);
     if (rc == 0)
         rc = check_version(s, err);
@@ -310,6 +314,35 @@ read_timeline(struct pg_session *s, uint32_t *ret, struct gsp_error *err)
     return rc;
 }
 
+/* The server spreads a smooth checkpoint over up to checkpoint_timeout, and may have to finish another one
+ * of that kind first. */
+static int
+add_smooth_checkpoint(struct pg_session *s, int64_t *wait_us, struct gsp_error *err)
+{
+    PGresult *res;
+    uint64_t seconds = 0;
+    int rc = pg_link_query(&s->link, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'checkpoint_timeout'", 0,
+        NULL, deadline_of(s), &res, err);
+    if (rc < 0)
+        return rc;
+    rc = pg_cell_u64(res, 0, 0, UINT32_MAX, &seconds, err);
+    PQclear(res);
+    *wait_us += 2 * (int64_t)seconds * 1000000;
+    return rc;
+}
+
+static int
+late_or(struct pg_session *s, const char *call, int64_t timeout_us, struct gsp_error *err)
+{
+    if (err->code != GSP_E_TIMEOUT)
+        return advise(s, call, err);
+    gsp_error_clear(err);
+    (void)gsp_fail(
+        err, GSP_E_TIMEOUT, 0, "%s doesn't answer in %" PRId64 " seconds, cancel it", call, timeout_us / 1000000);
+    return gsp_hint(
+        err, "Look at the server's log, its load and the network, or raise the time limit with --archive-timeout.");
+}
+
 int
 pg_backup_begin(void *srv, const char *label, uint32_t flags, struct gsp_begin *ret, struct gsp_error *err)
 {
@@ -319,16 +352,18 @@ pg_backup_begin(void *srv, const char *label, uint32_t flags, struct gsp_begin *
     PGresult *res;
     gsp_lsn start = 0;
     uint32_t timeline = 0;
+    int64_t wait_us = s->wait_us;
     int rc;
     if (flags & ~GSP_BEGIN_SMOOTH)
         return gsp_fail(err, GSP_E_BUG, 0, "backup_begin: unknown flags %#x", flags & ~GSP_BEGIN_SMOOTH);
     rc = ask_in_recovery(s, &s->began_on_standby, err);
+    if (rc == 0 && (flags & GSP_BEGIN_SMOOTH))
+        rc = add_smooth_checkpoint(s, &wait_us, err);
     if (rc < 0)
         return rc;
-    /* A smooth checkpoint takes as long as checkpoint_timeout: only the user ends this wait. */
-    rc = pg_link_query(&s->link, calls->begin, 2, values, PG_NO_DEADLINE, &res, err);
+    rc = pg_link_query(&s->link, calls->begin, 2, values, pg_now_us() + wait_us, &res, err);
     if (rc < 0)
-        return advise(s, calls->begin_name, err);
+        return late_or(s, calls->begin_name, wait_us, err);
     rc = pg_cell_lsn(res, 0, 0, &start, err);
     PQclear(res);
     /* The checkpoint just made is the one the label names, so its timeline is that of the start. */
@@ -339,16 +374,6 @@ pg_backup_begin(void *srv, const char *label, uint32_t flags, struct gsp_begin *
     ret->start_lsn = start;
     ret->timeline = timeline;
     return 0;
-}
-
-static int
-late_or(struct pg_session *s, const char *call, int64_t timeout_us, struct gsp_error *err)
-{
-    if (err->code != GSP_E_TIMEOUT)
-        return advise(s, call, err);
-    gsp_error_clear(err);
-    return gsp_fail(
-        err, GSP_E_TIMEOUT, 0, "%s doesn't answer in %" PRId64 " seconds, cancel it", call, timeout_us / 1000000);
 }
 
 /* Take the label and the map over from the answer to the stop. */

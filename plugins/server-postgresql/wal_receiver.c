@@ -2,6 +2,7 @@
 #include "link.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <time.h>
 
 #define NAME_MAX_BYTES 63 /* of a replication slot */
@@ -16,6 +17,7 @@
 
 struct pg_wal {
     struct pg_link link;
+    int session_fd;                /* socket of the session; only looked at, the session belongs to another thread */
     char slot[NAME_MAX_BYTES + 1]; /* "" = none */
 };
 
@@ -50,9 +52,13 @@ static int
 check_existing_slot(struct pg_link *session, const char *slot, struct gsp_error *err)
 {
     PGresult *res;
-    int rc = pg_link_query(session,
-        "SELECT slot_type, active FROM pg_catalog.pg_replication_slots WHERE slot_name::pg_catalog.text = $1", 1, &slot,
-        pg_now_us() + session->timeout_us, &res, err);
+    /* The column is there since version 13. */
+    const char *sql = PQserverVersion(session->conn) >= 130000
+                          ? "SELECT slot_type, active, wal_status FROM pg_catalog.pg_replication_slots WHERE "
+                            "slot_name::pg_catalog.text = $1"
+                          : "SELECT slot_type, active FROM pg_catalog.pg_replication_slots WHERE "
+                            "slot_name::pg_catalog.text = $1";
+    int rc = pg_link_query(session, sql, 1, &slot, pg_now_us() + session->timeout_us, &res, err);
     if (rc < 0)
         return rc;
     if (PQntuples(res) == 0) {
@@ -63,6 +69,14 @@ check_existing_slot(struct pg_link *session, const char *slot, struct gsp_error 
         (void)gsp_fail(err, GSP_E_CONFIG, 0, "replication slot \"%s\" is not a physical one", slot);
     } else if (strcmp(pg_cell(res, 0, 1), "t") == 0) {
         (void)gsp_fail(err, GSP_E_LOCKED, 0, "replication slot \"%s\" is in use", slot);
+        (void)gsp_hint(err, "Use another slot, or wait: the server ends a dead receiver after wal_sender_timeout.");
+    } else if (strcmp(pg_cell(res, 0, 2), "lost") == 0) {
+        (void)gsp_fail(
+            err, GSP_E_SERVER, 0, "replication slot \"%s\" has lost WAL that it had to keep for its receiver", slot);
+        (void)gsp_hint(err,
+            "Drop it with SELECT pg_drop_replication_slot('%s'), then create it again or use --temp-slot; "
+            "max_slot_wal_keep_size limits what a slot keeps.",
+            slot);
     }
     PQclear(res);
     return err->code;
@@ -159,6 +173,10 @@ pg_wal_open(void *srv, const char *slot, uint32_t flags, void **ret_wal, struct 
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory opening a WAL stream");
     wal->link.host = session->host;
     wal->link.timeout_us = session->timeout_us;
+    wal->link.limit = session->limit;
+    wal->link.if_lost = "Look at the server's log: it was stopped or restarted, somebody ended the WAL sender, or its "
+                        "slot kept more WAL than max_slot_wal_keep_size.";
+    wal->session_fd = PQsocket(session->conn);
     if (slot != NULL)
         (void)snprintf(wal->slot, sizeof wal->slot, "%s", slot);
     rc = connect_receiver(wal, session, err);
@@ -258,20 +276,26 @@ handle_message(struct stream *st, const char *msg, int len, struct gsp_error *er
 
 /* ---- stream ------------------------------------------------------------------------------------- */
 
-static int
-stream_error(struct stream *st, const PGresult *res, struct gsp_error *err)
+static void
+advise(const struct pg_link *link, struct gsp_error *err)
 {
-    struct pg_link *link = &st->wal->link;
-    (void)pg_link_error(link, res, NULL, NULL, err);
-    (void)gsp_prefix(err, "WAL streaming failed at " GSP_LSN_FMT, GSP_LSN_ARGS(st->at));
-    if (pg_link_failed_with(link, PG_STATE_NO_FILE))
+    /* WAL that is removed while it is being sent is an internal error to the server. */
+    if (pg_link_failed_with(link, PG_STATE_NO_FILE) || pg_link_failed_with(link, PG_STATE_INTERNAL))
         (void)gsp_hint(err, "Raise wal_keep_size (before version 13: wal_keep_segments) on the server, or stream "
                             "with a replication slot (--temp-slot or --slot).");
     else if (pg_link_failed_with(link, PG_STATE_NO_OBJECT))
         (void)gsp_hint(err, "The replication slot was dropped; create it again, or use --temp-slot.");
     else if (pg_link_failed_with(link, PG_STATE_IN_USE))
         (void)gsp_hint(err, "The replication slot is in use by another receiver; use one of its own, or --temp-slot.");
-    return err->code;
+}
+
+static int
+stream_error(struct stream *st, const PGresult *res, struct gsp_error *err)
+{
+    struct pg_link *link = &st->wal->link;
+    (void)pg_link_error(link, res, NULL, NULL, err);
+    advise(link, err);
+    return gsp_prefix(err, "at " GSP_LSN_FMT, GSP_LSN_ARGS(st->at));
 }
 
 /* The server closed the stream before the callback had what it wanted. */
@@ -283,7 +307,7 @@ stream_closed(struct stream *st, struct gsp_error *err)
     if (res == NULL || PQresultStatus(res) == PGRES_FATAL_ERROR) {
         rc = stream_error(st, res, err);
     } else {
-        rc = gsp_fail(err, GSP_E_SERVER, 0, "the server ended the WAL stream at " GSP_LSN_FMT, GSP_LSN_ARGS(st->at));
+        rc = gsp_fail(err, GSP_E_SERVER, 0, "the server ended the stream at " GSP_LSN_FMT, GSP_LSN_ARGS(st->at));
         (void)gsp_hint(err, "It was shut down, or its timeline ended: look at the server's log.");
     }
     PQclear(res);
@@ -319,6 +343,15 @@ drain_messages(struct stream *st, struct gsp_error *err)
     return 0;
 }
 
+/* A backup is worth nothing once its session is gone. The session itself says nothing while files are
+ * copied, so this thread watches its socket for the end of the connection, and leaves its bytes alone. */
+static int
+is_session_gone(const struct pg_wal *wal)
+{
+    struct pollfd fd = {.fd = wal->session_fd, .events = POLLRDHUP};
+    return poll(&fd, 1, 0) > 0 && (fd.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
 /* What time alone demands: ticks for the callback, reports, and the end of patience. */
 static int
 keep_time(struct stream *st, struct gsp_error *err)
@@ -326,10 +359,14 @@ keep_time(struct stream *st, struct gsp_error *err)
     int64_t now = pg_now_us(), limit = st->wal->link.timeout_us;
     int rc = 0;
     if (now - st->heard_us >= limit) {
-        (void)gsp_fail(err, GSP_E_TIMEOUT, 0,
-            "WAL streaming: the server was silent for %" PRId64 " seconds at " GSP_LSN_FMT, limit / 1000000,
-            GSP_LSN_ARGS(st->at));
-        return gsp_hint(err, "Check server and network, or raise the time limit with --rw-timeout.");
+        (void)gsp_fail(err, GSP_E_TIMEOUT, 0, "the server was silent for %" PRId64 " seconds at " GSP_LSN_FMT,
+            limit / 1000000, GSP_LSN_ARGS(st->at));
+        return gsp_hint(err, "Check server and network, or raise the time limit with %s.", st->wal->link.limit);
+    }
+    if (is_session_gone(st->wal)) {
+        (void)gsp_fail(err, GSP_E_NET, 0, "the session that keeps the server in backup mode was lost");
+        return gsp_hint(err,
+            "Look at the server's log and at the network: it was stopped or restarted, or somebody ended the session.");
     }
     if (!st->asked && now - st->heard_us >= limit / 2) {
         st->asked = 1;
@@ -387,8 +424,10 @@ start_stream(struct stream *st, uint32_t timeline, struct gsp_error *err)
     (void)snprintf(sql, sizeof sql, "START_REPLICATION %sPHYSICAL " GSP_LSN_FMT " TIMELINE %" PRIu32, slot,
         GSP_LSN_ARGS(st->at), timeline);
     rc = pg_link_query(&wal->link, sql, 0, NULL, pg_now_us() + wal->link.timeout_us, &res, err);
-    if (rc < 0)
+    if (rc < 0) {
+        advise(&wal->link, err);
         return rc;
+    }
     started = PQresultStatus(res) == PGRES_COPY_BOTH;
     PQclear(res);
     if (started)

@@ -24,7 +24,7 @@ def _templates():
 
 # PostgreSQL 15 is Debian's. Of the others each has a folder <major>/ below GSP_PG_DIR.
 PG_DIR = Path(os.environ.get("GSP_PG_DIR", "/usr/lib/postgresql"))
-MAJORS = sorted({15, 17} | {int(path.name) for path in PG_DIR.glob("[0-9][0-9]") if path.name != "15"})
+MAJORS = sorted({12, 15, 18} | {int(path.name) for path in PG_DIR.glob("[0-9][0-9]") if path.name != "15"})
 
 
 def _version(major, templates):

@@ -29,9 +29,10 @@ class Version:
         self.bindir = Path(bindir)
         self.template_root = template_root
 
-    def initdb(self, data, checksums=True):
+    def initdb(self, data, checksums=True, wal_segment=16):
         # Version 18 turned checksums on by default.
         options = ["--data-checksums"] if checksums else ["--no-data-checksums"] if self.major >= 18 else []
+        options.append(f"--wal-segsize={wal_segment}")
         run([self.bindir / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "--no-locale", "-E", "UTF8",
              *options])
 
@@ -52,12 +53,12 @@ class Cluster:
         self.running = False
 
     @classmethod
-    def create(cls, version, home, checksums=True, fresh=False, settings=""):
-        """fresh: a system identifier of its own, instead of the template's."""
+    def create(cls, version, home, checksums=True, fresh=False, wal_segment=16, settings=""):
+        """fresh: a system identifier of its own, instead of the template's. wal_segment: in MiB, 16 is a template's."""
         home = make_dir(home)
         data = home / "data"
-        if fresh:
-            version.initdb(data, checksums)
+        if fresh or wal_segment != 16:
+            version.initdb(data, checksums, wal_segment)
         else:
             copy_tree(version.template(checksums), data)
         with open(data / "postgresql.conf", "a", encoding="utf-8") as conf:

@@ -60,9 +60,9 @@ def make_dir(path, mode=0o700):
     return path
 
 
-def work_dir():
+def work_dir(parent="/tmp"):
     """A short path (sockets allow 107 bytes) that the server's user owns."""
-    path = Path(tempfile.mkdtemp(prefix="gsp-", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="gsp-", dir=parent))
     give_to_user(path)
     return path
 

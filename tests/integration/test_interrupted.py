@@ -8,7 +8,7 @@ import time
 import pytest
 
 from processes import IS_ROOT, give_to_user, run, wait_until
-from tool import INSTANCE, Catalog, gsp, gsp_ok, start
+from tool import SLOW, Catalog, failed_in_time, gsp, gsp_ok, start
 
 
 @pytest.fixture(scope="module")
@@ -20,43 +20,16 @@ def source(shop, pg15):
     cluster.stop("immediate")
 
 
-SLOW = ["-j", "1", "--compress-algorithm=zlib", "--compress-level=9"]
-
-
-def backup_dir(catalog):
-    found = [path for path in (catalog.path / "backups" / INSTANCE).iterdir() if path.is_dir()]
-    return found[0] if found else None
-
-
-def copying(catalog):
-    """Has the running backup stored a page of a table yet?"""
-    path = backup_dir(catalog)
-    return path and any(p.stat().st_size > 0 for p in (path / "database" / "base").glob("*/*") if p.is_file())
-
-
-def start_copying(catalog, *args):
-    process = catalog.start_backup(*(args or SLOW))
-    wait_until(lambda: copying(catalog) or process.poll() is not None, "the copy to begin")
-    assert process.poll() is None, process.communicate()
-    return process
-
-
 def check_failed_cleanly(process, began, catalog, limit=2.0):
-    out, err = process.communicate(timeout=60)
-    seconds = time.monotonic() - began
-    assert process.returncode == 1, err
-    assert out == ""
-    assert len([line for line in err.splitlines() if line.startswith("ERROR: ")]) == 1, err
-    assert seconds < limit, f"returned after {seconds:.1f} s\n{err}"
+    failed_in_time(process, began, limit)
     assert [backup["status"] for backup in catalog.show()] == ["ERROR"]
     catalog.cluster.check_out_of_backup_mode()
-    return err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_signal_while_copying(bench, source, number):
     catalog = bench.catalog(source)
-    process = start_copying(catalog)
+    process = catalog.start_copying()
     began = time.monotonic()
     process.send_signal(number)
     check_failed_cleanly(process, began, catalog)
@@ -95,10 +68,10 @@ def test_interrupted_restore_leaves_nothing_that_starts(bench, source):
 
 def test_killed_backup_does_not_block_the_next(bench, source):
     catalog = bench.catalog(source)
-    process = start_copying(catalog)
+    process = catalog.start_copying()
     process.kill()
     process.wait()
-    killed = backup_dir(catalog).name
+    killed = catalog.running.name
     control = (catalog.dir(killed) / "backup.control").read_text()
     assert catalog.status(killed) in ("RUNNING", "ERROR")
     assert "status = RUNNING" in control
@@ -119,7 +92,7 @@ def test_server_stops_during_the_backup(bench, pg15):
     source = bench.cluster(pg15)
     source.pgbench_init(10)
     catalog = bench.catalog(source)
-    process = start_copying(catalog)
+    process = catalog.start_copying()
     source.stop("immediate")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and out == "", err
@@ -169,7 +142,7 @@ def test_disk_fills_up_during_the_backup(bench, pg15, small_disk):
     source = bench.cluster(pg15)
     source.pgbench_init(8)
     catalog = Catalog.create(small_disk / "catalog", source)
-    process = start_copying(catalog)
+    process = catalog.start_copying()
     filler = fill_up(small_disk)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and out == "", err

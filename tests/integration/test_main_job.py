@@ -8,13 +8,25 @@ from tool import gsp
 ROWS = 20000
 
 
-@pytest.fixture(scope="module")
-def source(shop, pg):
-    cluster = shop.cluster(pg)
+def busy_cluster(shop, version):
+    cluster = shop.cluster(version)
     cluster.pgbench_init(4)
     cluster.tablespace("elsewhere")
     cluster.sql(f"CREATE TABLE far TABLESPACE elsewhere AS SELECT n AS id, md5(n::text) AS h FROM generate_series(1, {ROWS}) n")
     cluster.sql("CREATE INDEX far_h ON far (h) TABLESPACE elsewhere")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def source(shop, pg):
+    cluster = busy_cluster(shop, pg)
+    yield cluster
+    cluster.stop("immediate")
+
+
+@pytest.fixture(scope="module")
+def source15(shop, pg15):
+    cluster = busy_cluster(shop, pg15)
     yield cluster
     cluster.stop("immediate")
 
@@ -38,9 +50,7 @@ def check_copy(cluster):
     cluster.check_page_checksums()
 
 
-@pytest.mark.parametrize("jobs", [1, 8])
-@pytest.mark.parametrize("algorithm", ["none", "zlib", "pglz"])
-def test_backup_under_load(bench, source, algorithm, jobs):
+def back_up_under_load(bench, source, algorithm, jobs):
     catalog = bench.catalog(source)
     with source.load():
         backup_id = catalog.backup("-j", jobs, f"--compress-algorithm={algorithm}")
@@ -52,6 +62,16 @@ def test_backup_under_load(bench, source, algorithm, jobs):
     validated = catalog.validate("-i", backup_id, "-j", jobs)
     assert validated.code == 0 and not validated.warnings, validated
     check_copy(restore_and_start(bench, catalog, backup_id, jobs))
+
+
+def test_backup_under_load(bench, source):
+    back_up_under_load(bench, source, "zlib", 4)
+
+
+@pytest.mark.parametrize("jobs", [1, 8])
+@pytest.mark.parametrize("algorithm", ["none", "zlib", "pglz"])
+def test_compressors_and_jobs(bench, source15, algorithm, jobs):
+    back_up_under_load(bench, source15, algorithm, jobs)
 
 
 @pytest.mark.smoke
@@ -101,14 +121,14 @@ def test_everything_is_equal_at_a_quiet_point(bench, pg):
     cluster.check_page_checksums()
 
 
-def test_the_newest_good_backup_is_restored_by_default(bench, source):
-    catalog = bench.catalog(source)
+def test_the_newest_good_backup_is_restored_by_default(bench, source15):
+    catalog = bench.catalog(source15)
     catalog.backup()
-    source.sql("CREATE TABLE IF NOT EXISTS marker AS SELECT 1")
+    source15.sql("CREATE TABLE IF NOT EXISTS marker AS SELECT 1")
     catalog.backup()
     data = bench.new("data")
-    catalog.restore(data, "-T", f"{source.home / 'elsewhere'}={bench.new('tablespace')}")
-    cluster = bench.restored(source.version, data)
+    catalog.restore(data, "-T", f"{source15.home / 'elsewhere'}={bench.new('tablespace')}")
+    cluster = bench.restored(source15.version, data)
     cluster.start()
     assert cluster.sql("SELECT * FROM marker") == [(1,)]
 
@@ -129,18 +149,18 @@ def test_restored_files_have_their_modes(bench, pg15):
     assert (data / "PG_VERSION").read_text() == "15\n"
 
 
-def test_slots_are_given_back(bench, source):
+def test_slots_are_given_back(bench, source15):
     """A user's slot is free again, a temporary one is gone."""
-    catalog = bench.catalog(source)
-    source.sql("SELECT pg_create_physical_replication_slot('kept')")
+    catalog = bench.catalog(source15)
+    source15.sql("SELECT pg_create_physical_replication_slot('kept')")
     try:
         catalog.backup("-S", "kept")
         free = "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'kept'"
-        wait_until(lambda: source.sql(free)[0][0], "the slot to be free")
+        wait_until(lambda: source15.sql(free)[0][0], "the slot to be free")
     finally:
-        source.sql("SELECT pg_drop_replication_slot('kept')")
+        source15.sql("SELECT pg_drop_replication_slot('kept')")
     catalog.backup("--temp-slot", "-S", "for_a_while")
-    source.check_out_of_backup_mode()
+    source15.check_out_of_backup_mode()
 
 
 def test_server_without_a_free_slot(bench, pg15):

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A standby as the source, and a standby that is taken for its primary."""
-import pytest
-
-from postgres import CLIENTS, Cluster
-from processes import make_dir, run, wait_until
+from postgres import Cluster
+from processes import give_to_user, make_dir, run, wait_until
 from tool import gsp
 
 
@@ -16,22 +14,31 @@ class Standby(Cluster):
         wait_until(lambda: self.sql("SELECT pg_is_in_recovery()")[0][0], "the standby")
 
 
-@pytest.fixture
-def pair(bench, pg15):
-    """A primary with rows, and a streaming standby of it."""
-    primary = bench.cluster(pg15)
-    primary.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
+def standby_of(bench, primary):
+    """Made of a backup, as anyone would."""
+    catalog = bench.catalog(primary)
+    catalog.backup("--no-validate")
     home = make_dir(bench.new("standby"))
-    run([CLIENTS / "pg_basebackup", "-h", primary.socket_dir, "-p", "5432", "-U", "postgres", "-D", home / "data", "-R",
-         "-c", "fast"])
-    standby = Standby(pg15, home / "data", home)
+    catalog.restore(home / "data", "--no-validate")
+    (home / "data" / "standby.signal").touch()
+    give_to_user(home / "data" / "standby.signal")
+    with open(home / "data" / "postgresql.auto.conf", "a", encoding="utf-8") as conf:
+        conf.write(f"primary_conninfo = 'host={primary.socket_dir} port=5432 user=postgres'\n")
+    standby = Standby(primary.version, home / "data", home)
     standby.start()
     bench.clusters.append(standby)
-    return primary, standby
+    return standby
 
 
-def test_backup_of_a_standby(pair, bench, pg15):
-    primary, standby = pair
+def make_pair(bench, version):
+    """A primary with rows, and a streaming standby of it."""
+    primary = bench.cluster(version)
+    primary.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
+    return primary, standby_of(bench, primary)
+
+
+def test_backup_of_a_standby(bench, pg):
+    primary, standby = make_pair(bench, pg)
     catalog = bench.catalog(standby)
     primary.pgbench_init(2)
     wait_until(lambda: standby.sql("SELECT to_regclass('pgbench_branches') IS NOT NULL")[0][0], "replay")
@@ -40,7 +47,7 @@ def test_backup_of_a_standby(pair, bench, pg15):
     assert next(b for b in catalog.show() if b["id"] == backup_id)["from-replica"] == "true"
     data = bench.new("data")
     catalog.restore(data, "-i", backup_id)
-    again = bench.restored(pg15, data)
+    again = bench.restored(pg, data)
     again.start()
     assert again.sql("SELECT count(*) FROM kept") == [(1000,)]
     again.check_tables_and_indexes()
@@ -49,9 +56,9 @@ def test_backup_of_a_standby(pair, bench, pg15):
     again.check_page_checksums()
 
 
-def test_directory_of_the_standby_with_the_primary_as_server(pair, bench):
+def test_directory_of_the_standby_with_the_primary_as_server(bench, pg15):
     """Both have one system identifier; the files of one with the WAL of the other would be no backup."""
-    primary, standby = pair
+    primary, standby = make_pair(bench, pg15)
     catalog = bench.catalog(primary)
     result = gsp("backup", *catalog.where, "-b", "FULL", "-D", standby.data, *primary.connection_options)
     assert result.code == 1 and len(result.errors) == 1, result

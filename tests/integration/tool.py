@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 import strict_reader
-from processes import copy_tree, popen, run, snapshot
+from processes import copy_tree, popen, run, snapshot, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("GSP_BIN", REPOSITORY / "build" / "gs_probackup"))
 INSTANCE = "main"
+# Of a cluster that is big enough: a backup that can be met half-way.
+SLOW = ["-j", "1", "--compress-algorithm=zlib", "--compress-level=9"]
 
 
 class Result:
@@ -89,6 +91,16 @@ def gsp_fails(*args, message, hint=None, unchanged=(), **kwargs):
     return result
 
 
+def failed_in_time(process, began, limit):
+    """A started tool ends with one clear error; returns what it wrote. limit: seconds since began."""
+    out, err = process.communicate(timeout=60)
+    result = Result(process.args[1:], process.returncode, out, err, time.monotonic() - began)
+    assert result.code == 1 and result.out == "", result
+    assert len(result.errors) == 1, result
+    assert result.seconds < limit, f"returned after {result.seconds:.1f} s\n{result}"
+    return result
+
+
 def check_written(backup_dir, quick=True):
     """The strict reader has nothing to say; quick leaves out the CRCs of contents, which take it seconds."""
     assert strict_reader.check_backup(backup_dir, quick=quick) == []
@@ -119,8 +131,10 @@ class Catalog:
     def where(self):
         return ["-B", self.path, f"--instance={self.instance}"]
 
-    def backup_args(self, *args):
-        return ["backup", *self.where, "-b", "FULL", "--no-sync", *self.cluster.connection_options, *args]
+    def backup_args(self, *args, through=None):
+        """through: a proxy instead of the cluster itself."""
+        options = (through or self.cluster).connection_options
+        return ["backup", *self.where, "-b", "FULL", "--no-sync", *options, *args]
 
     def backup(self, *args, **kwargs):
         """A FULL backup that must succeed; returns its ID. Everything it wrote passes the strict reader."""
@@ -130,8 +144,26 @@ class Catalog:
         check_written(self.dir(made))
         return made
 
-    def start_backup(self, *args):
-        return start(*self.backup_args(*args))
+    def start_backup(self, *args, **kwargs):
+        return start(*self.backup_args(*args, **kwargs))
+
+    @property
+    def running(self):
+        """The directory of the only backup, None before it is made."""
+        found = [path for path in self.config_file.parent.iterdir() if path.is_dir()]
+        return found[0] if found else None
+
+    def _is_copying(self):
+        """Has the running backup stored a page of a table yet?"""
+        return self.running and any(
+            p.stat().st_size > 0 for p in (self.running / "database" / "base").glob("*/*") if p.is_file())
+
+    def start_copying(self, *args, **kwargs):
+        """A slow backup that has begun to copy files."""
+        process = self.start_backup(*SLOW, *args, **kwargs)
+        wait_until(lambda: self._is_copying() or process.poll() is not None, "the copy to begin")
+        assert process.poll() is None, process.communicate()
+        return process
 
     def restore(self, data, *args, **kwargs):
         return gsp_ok("restore", *self.where, "-D", data, "--no-sync", *args, **kwargs)
