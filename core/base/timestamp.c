@@ -6,6 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+/* A day from both ends of the years that are read: no zone leads out of them. */
+#define FIRST_SECOND INT64_C(86400)
+#define LAST_SECOND INT64_C(253402214400)
+
 void
 timestamp_format(int64_t seconds, char buf[TIMESTAMP_SIZE])
 {
@@ -120,7 +124,10 @@ timestamp_parse(const char *text, int utc_default, int64_t *ret_seconds)
     tm.tm_min = (int)f[4];
     tm.tm_sec = (int)f[5];
     tm.tm_isdst = -1;
-    *ret_seconds = has_zone || utc_default ? (int64_t)timegm(&tm) - zone : (int64_t)mktime(&tm);
+    int64_t seconds = has_zone || utc_default ? (int64_t)timegm(&tm) - zone : (int64_t)mktime(&tm);
+    if (seconds < FIRST_SECOND || seconds > LAST_SECOND)
+        return 0;
+    *ret_seconds = seconds;
     return 1;
 }
 

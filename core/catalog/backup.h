@@ -49,6 +49,7 @@ struct backup {
     enum storage_type storage_type;
     char *s3_status; /* UNKNOWN LOCAL S3 */
     char *made_by;   /* our own version, from the comment line; NULL for other tools */
+    int unread;      /* the control file is there, and could not be read: nobody knows what it says */
 };
 
 void backup_init(struct backup *b);

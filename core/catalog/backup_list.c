@@ -55,6 +55,7 @@ read_entry(struct store *repo, const char *instance, const char *dir, struct bac
     }
     if (rc != 0) {
         log_warning("%s", problem.msg);
+        ret->unread = rc != GSP_E_CORRUPT && rc != GSP_E_NOENT;
         (void)snprintf(ret->id, sizeof ret->id, "%s", dir);
         if (backup_id_parse(dir, &ret->start_time))
             backup_id_format(ret->start_time, ret->id);

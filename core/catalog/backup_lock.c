@@ -116,8 +116,9 @@ judge(struct backup_lock *l, struct holder *h, struct gsp_error *err)
     return 0;
 }
 
+/* path: the lock file the holder stands in. */
 static int
-fail_held(const struct backup_lock *l, const struct holder *h, struct gsp_error *err)
+fail_held(const struct backup_lock *l, const struct holder *h, const char *path, struct gsp_error *err)
 {
     (void)gsp_fail(err, GSP_E_LOCKED, 0,
         "Cannot lock backup %s directory: process %" PRId64 " on host '%s' is using it", l->id, h->pid, h->host);
@@ -125,7 +126,11 @@ fail_held(const struct backup_lock *l, const struct holder *h, struct gsp_error 
         return gsp_hint(err,
             "if that process is gone, remove backup.pid, backup_ro.pid and backup.owner below '%s/%.*s'",
             l->store->root, (int)(strrchr(l->pid_path, '/') - l->pid_path), l->pid_path);
-    return gsp_hint(err, "wait until it ends or stop it; ps -fp %" PRId64 " shows what it is", h->pid);
+    /* Without an owner's record, lost in a crash, it may be any process that has this number now. */
+    return gsp_hint(err,
+        "wait until it ends or stop it; ps -fp %" PRId64
+        " shows what it is: if it is no gs_probackup, remove %s'%s/%s'",
+        h->pid, path == l->shared_path ? "its line from " : "", l->store->root, path);
 }
 
 static int
@@ -250,7 +255,7 @@ try_exclusive(struct backup_lock *l, int64_t waited_us, struct gsp_error *err)
         return rc;
     int empty_is_stale = waited_us >= EMPTY_WAIT_US;
     if ((h.verdict == VERDICT_LIVE && waited_us >= LIVE_WAIT_US) || h.verdict == VERDICT_ELSEWHERE)
-        return fail_held(l, &h, err);
+        return fail_held(l, &h, l->pid_path, err);
     if (h.verdict == VERDICT_STALE || (h.verdict == VERDICT_EMPTY && empty_is_stale))
         rc = take_over(l, empty_is_stale, err);
     return rc == 0 && waited_us >= TAKEOVER_WAIT_US ? fail_takeover(l, err) : rc;
@@ -298,7 +303,7 @@ check_no_readers(struct backup_lock *l, struct gsp_error *err)
         struct holder h = {
             .verdict = state == LOCK_HOLDER_ELSEWHERE ? VERDICT_ELSEWHERE : VERDICT_LIVE, .pid = pids[i]};
         memcpy(h.host, owner != NULL ? owner->host : self.host, sizeof h.host);
-        rc = fail_held(l, &h, err);
+        rc = fail_held(l, &h, l->shared_path, err);
     }
     return rc;
 }
@@ -311,6 +316,21 @@ write_shared_list(struct backup_lock *l, const struct strbuf *text, struct gsp_e
         return rc;
     return text->len == 0 ? store_remove(l->store, l->shared_path, err)
                           : store_write_all(l->store, l->shared_path, 0600, GSP_PUT_ATOMIC, text->data, text->len, err);
+}
+
+/* Records of readers that are not in the list: who wrote them failed or died before the list was written. */
+static void
+drop_readers_unlisted(struct lock_owners *owners, const int64_t *pids, size_t n)
+{
+    for (size_t i = 0; i < owners->n;) {
+        size_t k = 0;
+        while (k < n && pids[k] != owners->v[i].pid)
+            k++;
+        if (owners->v[i].shared && k == n)
+            lock_owners_drop(owners, 1, owners->v[i].pid);
+        else
+            i++;
+    }
 }
 
 /* Rewrite the list of readers: the living ones, with this process once more (step +1) or once less (-1). */
@@ -328,6 +348,7 @@ update_readers(struct backup_lock *l, int step, struct gsp_error *err)
         return rc;
     struct lock_owner self;
     lock_owner_self(1, &self);
+    drop_readers_unlisted(&owners, pids, n);
     int left_out = step > 0;
     for (size_t i = 0; i < n; i++) {
         int is_self = pids[i] == self.pid && !left_out;

@@ -15,15 +15,42 @@ enum { NAME_MAX_BYTES = 255, CONF_BYTES_MAX = 16 * 1024 * 1024 };
 
 /* ---- the skeleton ---- */
 
+/* Make a directory, or find one that an interrupted command left. 1 = made, 0 = found, or a code. */
+static int
+make_or_find_dir(struct store *repo, const char *path, struct gsp_error *err)
+{
+    struct gsp_error taken = {0};
+    struct gsp_stat st;
+    int rc = store_mkdir(repo, path, 0700, 0, &taken);
+    if (rc == GSP_E_EXIST && store_stat(repo, path, &st, &taken) == 0 && st.type == GSP_FILE_DIRECTORY)
+        return 0;
+    if (rc != 0)
+        *err = taken;
+    return rc == 0 ? 1 : rc;
+}
+
 static int
 make_skeleton(struct store *repo, struct gsp_error *err)
 {
     int rc = store_mkdir(repo, "", 0700, GSP_MKDIR_PARENTS, err);
     if (rc == 0)
-        rc = store_mkdir(repo, "backups", 0700, 0, err);
-    if (rc == 0)
+        rc = make_or_find_dir(repo, "backups", err);
+    if (rc >= 0)
         rc = store_mkdir(repo, "wal", 0700, 0, err);
     return rc == 0 ? store_sync(repo, "", err) : rc;
+}
+
+/* All that an init interrupted between its two directories leaves: an empty "backups". */
+static int
+is_unfinished(struct store *repo, struct gsp_error *err)
+{
+    auto_listing root = {0};
+    int rc = store_list(repo, "", &root, err);
+    if (rc != 0)
+        return rc;
+    if (root.n != 1 || strcmp(root.entries[0].name, "backups") != 0)
+        return 0;
+    return store_dir_is_empty(repo, "backups", err);
 }
 
 int
@@ -31,6 +58,8 @@ catalog_init(struct store *repo, struct gsp_error *err)
 {
     struct gsp_error why = {0};
     int empty = store_dir_is_empty(repo, "", &why);
+    if (empty == 0)
+        empty = is_unfinished(repo, &why);
     if (empty < 0)
         return gsp_fail(err, empty, 0, "cannot open backup catalog directory \"%s\": %s", repo->root, why.msg);
     if (!empty) {
@@ -192,6 +221,48 @@ instance_check(struct store *repo, const char *name, struct gsp_error *err)
 
 /* ---- making and removing ---- */
 
+/* A configuration that a crash kept from getting its name: "<name>-<pid>-<number>.tmp", or as other versions do. */
+static int
+is_conf_leftover(const char *name)
+{
+    size_t len = strlen(name);
+    return strncmp(name, CONF_NAME, strlen(CONF_NAME)) == 0 && len > strlen(".tmp") &&
+           strcmp(name + len - strlen(".tmp"), ".tmp") == 0;
+}
+
+/* Does a directory hold more than an interrupted add-instance leaves? A missing one does not. */
+static int
+is_in_use(struct store *repo, const char *path, struct gsp_error *err)
+{
+    auto_listing list = {0};
+    struct gsp_error problem = {0};
+    int rc = store_list(repo, path, &list, &problem);
+    /* What cannot be listed and still is there is no directory of ours. */
+    if (rc == GSP_E_NOENT)
+        return store_exists(repo, path, err);
+    if (rc != 0)
+        *err = problem;
+    for (size_t i = 0; i < list.n; i++)
+        if (!is_conf_leftover(list.entries[i].name))
+            return 1;
+    return rc;
+}
+
+int
+instance_is_unfinished(struct store *repo, const char *name, struct gsp_error *err)
+{
+    struct instance_paths p;
+    int rc = instance_paths(&p, name, err);
+    if (rc == 0)
+        rc = store_exists(repo, p.backups, err);
+    if (rc <= 0)
+        return rc;
+    rc = is_in_use(repo, p.backups, err);
+    if (rc == 0)
+        rc = is_in_use(repo, p.wal, err);
+    return rc < 0 ? rc : !rc;
+}
+
 static int
 refuse_existing(struct store *repo, const char *name, const struct instance_paths *p, struct gsp_error *err)
 {
@@ -199,7 +270,7 @@ refuse_existing(struct store *repo, const char *name, const struct instance_path
         const char *path, *what;
     } dirs[] = {{p->backups, "backup"}, {p->wal, "WAL archive"}};
     for (size_t i = 0; i < 2; i++) {
-        int there = store_exists(repo, dirs[i].path, err);
+        int there = is_in_use(repo, dirs[i].path, err);
         if (there < 0)
             return there;
         if (there > 0) {
@@ -209,6 +280,16 @@ refuse_existing(struct store *repo, const char *name, const struct instance_path
         }
     }
     return 0;
+}
+
+static int
+conf_write(struct store *repo, const struct instance_paths *p, const struct conf_file *conf, uint32_t flags,
+    struct gsp_error *err)
+{
+    auto_strbuf text = STRBUF_INIT;
+    int rc = conf_file_format(conf, &text, err);
+    return rc == 0 ? store_write_all(repo, p->conf, 0600, GSP_PUT_ATOMIC | flags, strbuf_str(&text), text.len, err)
+                   : rc;
 }
 
 static int
@@ -222,30 +303,28 @@ int
 instance_create(struct store *repo, const char *name, const struct conf_file *conf, struct gsp_error *err)
 {
     struct instance_paths p;
+    struct gsp_error ignored = {0};
     int rc = instance_paths(&p, name, err);
     if (rc == 0)
         rc = refuse_existing(repo, name, &p, err);
     if (rc != 0)
         return rc;
-    rc = store_mkdir(repo, p.backups, 0700, 0, err);
-    if (rc == GSP_E_NOENT)
+    int made_backups = make_or_find_dir(repo, p.backups, err);
+    if (made_backups == GSP_E_NOENT)
         return gsp_hint(err, "is '%s' a backup catalog? 'init' makes one", repo->root);
-    /* A directory that somebody else made in the meantime is not ours to remove. */
-    if (rc != 0)
+    if (made_backups < 0)
+        return made_backups;
+    int made_wal = make_or_find_dir(repo, p.wal, err);
+    rc = made_wal < 0 ? made_wal : sync_both_parents(repo, err);
+    /* The configuration makes it an instance: it comes when everything else is durable. */
+    if (rc == 0)
+        rc = conf_write(repo, &p, conf, GSP_PUT_EXCL, err);
+    if (rc == GSP_E_EXIST) /* somebody else was faster, and it is theirs now */
         return rc;
-    rc = store_mkdir(repo, p.wal, 0700, 0, err);
-    int made_wal = rc == 0;
-    if (rc == 0)
-        rc = instance_conf_write(repo, name, conf, err);
-    if (rc == 0)
-        rc = sync_both_parents(repo, err);
-    if (rc != 0) {
-        struct gsp_error ignored = {0};
-        (void)store_remove(repo, p.conf, &ignored);
-        if (made_wal)
-            (void)store_remove(repo, p.wal, &ignored);
+    if (rc != 0 && made_wal > 0)
+        (void)store_remove(repo, p.wal, &ignored);
+    if (rc != 0 && made_backups > 0)
         (void)store_remove(repo, p.backups, &ignored);
-    }
     return rc;
 }
 
@@ -270,7 +349,7 @@ check_leftovers(struct store *repo, const struct instance_paths *p, struct gsp_e
     int rc = store_list(repo, p->backups, &left, err);
     for (size_t i = 0; i < left.n && rc == 0; i++) {
         const struct store_entry *e = &left.entries[i];
-        if (strcmp(e->name, CONF_NAME) != 0 && strcmp(e->name, CONF_NAME ".tmp") != 0 && !is_unfinished_merge(e))
+        if (strcmp(e->name, CONF_NAME) != 0 && !is_conf_leftover(e->name) && !is_unfinished_merge(e))
             rc = cannot_remove(repo, p->backups, err);
     }
     return rc;
@@ -300,14 +379,15 @@ instance_remove(struct store *repo, const char *name, struct gsp_error *err)
     int rc = instance_paths(&p, name, err);
     if (rc == 0)
         rc = check_leftovers(repo, &p, err);
-    /* The configuration goes last: until then the command can be repeated. */
+    /* The directory with the configuration goes last, when nothing else can come back: until then the command can
+     * be repeated. */
     if (rc == 0)
         rc = store_remove_tree(repo, p.wal, err);
     if (rc == 0)
+        rc = store_sync(repo, "wal", err);
+    if (rc == 0)
         rc = remove_known(repo, &p, err);
-    if (rc != 0)
-        return rc;
-    return sync_both_parents(repo, err);
+    return rc == 0 ? store_sync(repo, "backups", err) : rc;
 }
 
 /* ---- configuration ---- */
@@ -336,9 +416,6 @@ int
 instance_conf_write(struct store *repo, const char *name, const struct conf_file *conf, struct gsp_error *err)
 {
     struct instance_paths p;
-    auto_strbuf text = STRBUF_INIT;
     int rc = instance_paths(&p, name, err);
-    if (rc == 0)
-        rc = conf_file_format(conf, &text, err);
-    return rc == 0 ? store_write_all(repo, p.conf, 0600, GSP_PUT_ATOMIC, strbuf_str(&text), text.len, err) : rc;
+    return rc == 0 ? conf_write(repo, &p, conf, 0, err) : rc;
 }

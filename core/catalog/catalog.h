@@ -20,6 +20,9 @@ int catalog_instances(struct store *repo, char ***ret, size_t *ret_n, struct gsp
 /* instance_check - NOENT in the stock tool's words unless it is there. */
 int instance_check(struct store *repo, const char *name, struct gsp_error *err);
 int instance_create(struct store *repo, const char *name, const struct conf_file *conf, struct gsp_error *err);
+/* instance_is_unfinished - is there no more than an interrupted add-instance or del-instance leaves? 1, 0, or a code.
+ */
+int instance_is_unfinished(struct store *repo, const char *name, struct gsp_error *err);
 int instance_remove(struct store *repo, const char *name, struct gsp_error *err); /* empty of backups */
 int instance_conf_read(struct store *repo, const char *name, struct conf_file **ret, struct gsp_error *err);
 int instance_conf_write(struct store *repo, const char *name, const struct conf_file *conf, struct gsp_error *err);

@@ -165,7 +165,7 @@ read_stream(struct store_file *file, struct filelist *list, uint32_t *ret_crc, s
             return (int)n;
         *ret_crc = crc32c(*ret_crc, buf + rest, (size_t)n);
         offset += (uint64_t)n;
-        at_end = n < CHUNK_BYTES;
+        at_end = n == 0;
         int64_t left = read_lines(list, buf, rest + (size_t)n, at_end, err);
         if (left < 0)
             return (int)left;

@@ -333,6 +333,8 @@ filelist_parse_line(struct arena *arena, const char *line, size_t len, struct fi
     struct file_entry f;
     memset(&f, 0, sizeof f);
     fill_numbers(&f, &l);
+    if (S_ISDIR(f.mode) && (f.size > 0 || f.is_datafile))
+        return bad(err, "a directory with content");
     if (l.text[KEY_PATH].len >= (size_t)PATH_SIZE * 3)
         return bad(err, "a path that is too long");
     rc = copy_alg(arena, &l.text[KEY_COMPRESS_ALG], &f.compress_alg, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Who holds a lock, and does that process still live? For backup_lock.c only.
+ * Who holds a lock, and does that process still live?
  *
  * backup.owner, one line per holder: "exclusive|shared <pid> <start> <boot id> <host>", where start is the
  * process' start in clock ticks since boot. It is only changed while holding backup.pid. */

@@ -102,12 +102,28 @@ delete_all_backups(struct cli *cli, struct gsp_error *err)
     return rc;
 }
 
+/* A deletion that was interrupted at its very end, or an instance that was never finished, has no settings. */
+static int
+open_instance_to_delete(struct cli *cli, struct gsp_error *err)
+{
+    struct gsp_error problem = {0};
+    int rc = cli_open_instance(cli, &problem);
+    if (rc == GSP_E_NOENT && cli->engine.instance != NULL) {
+        int unfinished = instance_is_unfinished(&cli->engine.repo, cli->engine.instance, err);
+        if (unfinished != 0)
+            return unfinished > 0 ? cli_start_log(cli, err) : unfinished;
+    }
+    if (rc != 0)
+        *err = problem;
+    return rc;
+}
+
 int
 cmd_del_instance(struct cli *cli, struct gsp_error *err)
 {
     int rc = cli_open_repo(cli, err);
     if (rc == 0)
-        rc = cli_open_instance(cli, err);
+        rc = open_instance_to_delete(cli, err);
     if (rc == 0)
         rc = delete_all_backups(cli, err);
     if (rc == 0)

@@ -394,7 +394,10 @@ complete(struct backup_job *job, struct gsp_error *err)
         return rc;
     job->b.end_time = now_seconds();
     job->b.status = BACKUP_DONE;
-    return backup_save(&e->repo, e->instance, &job->b, err);
+    rc = backup_save(&e->repo, e->instance, &job->b, err);
+    if (rc != 0)
+        job->b.status = BACKUP_RUNNING; /* so that it is marked as failed */
+    return rc;
 }
 
 static int
@@ -456,7 +459,7 @@ verdict(struct backup_job *job, struct gsp_error *err)
     char size[24];
     int rc = 0;
     if (!job->opts->no_validate)
-        rc = validate_backup(job->e, &job->b, job->opts->skip_block_validation, err);
+        rc = validate_backup(job->e, &job->b, job->opts->skip_block_validation, 0, err);
     if (rc != 0)
         return rc;
     format_size_pretty(job->b.data_bytes + job->b.wal_bytes, size, sizeof size);

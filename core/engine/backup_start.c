@@ -140,7 +140,7 @@ check_space(struct backup_start *s, struct engine *e, struct gsp_error *err)
     if (e->repo.ops->space == NULL)
         return 0;
     int rc = scan_source(&s->data, s->classify_flags, 1, &list, err);
-    uint64_t need = list.bytes + 4096 * list.n_dirs + 2 * (uint64_t)s->data.cluster.wal_segment_size;
+    uint64_t need = list.bytes - list.holes + 4096 * list.n_dirs + 2 * (uint64_t)s->data.cluster.wal_segment_size;
     source_list_clear(&list);
     if (rc == 0)
         rc = e->repo.ops->space(e->repo.handle, "backups", &space, err);

@@ -16,7 +16,8 @@ enum {
     REREAD_TIMES = 100, /* a torn page is whole again within microseconds; this is a second in all */
     REREAD_PAUSE_MS = 10,
     REPORTED_PAGES_MAX = 50, /* then only counted */
-    ZERO_RUN_BYTES = 64 * 1024
+    ZERO_RUN_BYTES = 64 * 1024,
+    SHORT_READS_MAX = 3 /* of one file, with nothing to explain them */
 };
 
 /* One worker's tools. */
@@ -178,6 +179,26 @@ store_batch(struct copier *w, const struct source_file *f, struct target *t, str
     return rc == 0 ? target_append(t, bytes, len, err) : rc;
 }
 
+/* Fewer bytes came than the scan saw. The server may have cut the file, and WAL knows that; or the storage gave less
+ * than there is. 1 = there is more to read, 0 = the file ends here, or a code. */
+static int
+goes_on(struct copier *w, const struct source_file *f, uint64_t end, uint32_t unit, int *tries, struct gsp_error *err)
+{
+    struct gsp_stat st;
+    struct gsp_error gone = {0};
+    int rc = store_stat(&w->copy->side->store, f->source, &st, &gone);
+    if (rc != 0 && rc != GSP_E_NOENT)
+        *err = gone;
+    if (rc != 0)
+        return rc == GSP_E_NOENT ? 0 : rc;
+    if (st.size < end + unit)
+        return 0;
+    if (++*tries <= SHORT_READS_MAX)
+        return 1;
+    return gsp_fail(
+        err, GSP_E_IO, 0, "reading stops at byte %" PRIu64 ", and the file has %" PRIu64 " bytes", end, st.size);
+}
+
 static int
 copy_pages(struct copier *w, struct source_file *f, struct store_file *in, struct target *t, struct gsp_error *err)
 {
@@ -186,6 +207,7 @@ copy_pages(struct copier *w, struct source_file *f, struct store_file *in, struc
     const struct gsp_cluster *cluster = &c->side->cluster;
     uint64_t base_block = (uint64_t)f->entry.segment * cluster->segment_blocks;
     uint32_t n_blocks = (uint32_t)(f->size / b->page_size), done = 0;
+    int tries = 0;
     if (f->size / b->page_size > cluster->segment_blocks)
         return gsp_fail(err, GSP_E_CORRUPT, 0, "file '%s' is longer than a segment", f->source);
     if (f->size % b->page_size != 0)
@@ -215,7 +237,12 @@ copy_pages(struct copier *w, struct source_file *f, struct store_file *in, struc
             return rc;
         done += b->n;
         progress_add(&c->progress, (uint64_t)b->n * b->page_size, 0);
-        if (b->n < want)
+        if (b->n == want)
+            continue;
+        rc = goes_on(w, f, (uint64_t)done * b->page_size, b->page_size, &tries, err);
+        if (rc < 0)
+            return rc;
+        if (rc == 0)
             break;
     }
     f->entry.n_blocks = (int32_t)done;
@@ -262,29 +289,53 @@ append_sparse(struct target *t, const uint8_t *data, size_t len, struct gsp_erro
     return 0;
 }
 
+/* The holes of a large file are counted, not read. Moves the target to where the next data may be. */
+static int
+pass_hole(struct copier *w, const struct source_file *f, struct store_file *in, struct target *t, struct gsp_error *err)
+{
+    uint64_t next;
+    if (f->size <= SPARSE_FILE_MIN)
+        return 0;
+    int rc = store_file_next_data(in, t->size, &next, err);
+    if (rc != 0 || next == t->size)
+        return rc;
+    rc = target_open(t, w->copy, f, err);
+    if (rc != 0)
+        return rc;
+    t->crc = crc32c_zeros(t->crc, next - t->size);
+    progress_add(&w->copy->progress, next - t->size, 0);
+    atomic_fetch_add_explicit(&w->copy->uncompressed_bytes, next - t->size, memory_order_relaxed);
+    t->size = next;
+    return 0;
+}
+
 static int
 copy_bytes(struct copier *w, struct source_file *f, struct store_file *in, struct target *t, struct gsp_error *err)
 {
     struct copy *c = w->copy;
     uint8_t *buffer = w->batch.raw;
+    int tries = 0;
     for (;;) {
         int rc = jobs_check(&c->jobs, err);
+        if (rc == 0)
+            rc = pass_hole(w, f, in, t, err);
         if (rc != 0)
             return rc;
         int64_t got = store_file_pread(in, buffer, PAGE_BATCH_BYTES, t->size, err);
         if (got < 0)
             return (int)got;
-        if (got == 0)
-            return 0;
-        rc = target_open(t, c, f, err);
-        if (rc == 0)
+        rc = got > 0 ? target_open(t, c, f, err) : 0;
+        if (rc == 0 && got > 0)
             rc = append_sparse(t, buffer, (size_t)got, err);
         if (rc != 0)
             return rc;
         progress_add(&c->progress, (uint64_t)got, 0);
         atomic_fetch_add_explicit(&c->uncompressed_bytes, (uint64_t)got, memory_order_relaxed);
-        if (got < PAGE_BATCH_BYTES)
-            return 0;
+        if (got == PAGE_BATCH_BYTES)
+            continue;
+        rc = t->size < f->size ? goes_on(w, f, t->size, 1, &tries, err) : 0;
+        if (rc <= 0)
+            return rc;
     }
 }
 

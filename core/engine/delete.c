@@ -32,6 +32,19 @@ remove_content(struct engine *e, const char *dir, struct gsp_error *err)
     return rc;
 }
 
+/* What a link leads to is not ours to remove. */
+static int
+refuse_link(struct engine *e, const char *dir, struct gsp_error *err)
+{
+    struct gsp_stat st;
+    int rc = store_stat(&e->repo, dir, &st, err);
+    if (rc != 0 || !(st.flags & GSP_STAT_LINK))
+        return rc;
+    (void)gsp_fail(
+        err, GSP_E_UNSUPPORTED, 0, "'%s/%s' is a symbolic link, it is not deleted through it", e->repo.root, dir);
+    return gsp_hint(err, "look at where it leads, and remove both by hand");
+}
+
 int
 delete_backup(struct engine *e, struct backup *b, struct backup_lock *lock, struct gsp_error *err)
 {
@@ -40,6 +53,8 @@ delete_backup(struct engine *e, struct backup *b, struct backup_lock *lock, stru
         timestamp_format(b->recovery_time, when);
     log_info("Delete: %s %s", b->id, when);
     int rc = backup_path(dir, e->instance, b, NULL, err);
+    if (rc == 0)
+        rc = refuse_link(e, dir, err);
     if (rc == 0 && b->status != BACKUP_UNKNOWN)
         rc = backup_set_status(&e->repo, e->instance, b, BACKUP_DELETING, err);
     if (rc == 0)
@@ -88,6 +103,15 @@ delete_run(struct engine *e, const char *id, struct gsp_error *err)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     size_t n = 0;
     int64_t bytes = 0;
+    for (size_t i = 0; i < list.n; i++) {
+        if (!list.backups[i].unread || &list.backups[i] == target)
+            continue;
+        free(doomed);
+        (void)gsp_fail(err, GSP_E_IO, 0,
+            "the control file of backup %s could not be read: it may be based on backup %s", list.backups[i].id,
+            target->id);
+        return gsp_hint(err, "the warning above says why; try again once the storage answers");
+    }
     /* Newest first: no backup loses its parent before it is gone itself. */
     for (size_t i = 0; i < list.n; i++) {
         struct backup *b = &list.backups[i];

@@ -106,8 +106,10 @@ struct validate_options {
 /* validate_run - check backups of one instance; statuses are updated. out ret_bad: backups not valid. */
 int validate_run(struct engine *e, const struct validate_options *opts, size_t *ret_bad, struct gsp_error *err);
 /* validate_backup - check one backup that the caller has locked, and set its status.
+ * in     must_read: a failure to read is the caller's error IO, and the status stays; else it counts as damage
  * Returns 0 when the check ran: b->status tells the verdict. */
-int validate_backup(struct engine *e, struct backup *b, int skip_block_validation, struct gsp_error *err);
+int validate_backup(
+    struct engine *e, struct backup *b, int skip_block_validation, int must_read, struct gsp_error *err);
 
 /* delete_run - remove a backup and everything made on top of it. */
 int delete_run(struct engine *e, const char *id, struct gsp_error *err);

@@ -15,6 +15,7 @@
 #include "core/engine/durability.h"
 #include "core/engine/jobs.h"
 #include "core/engine/progress.h"
+#include "core/engine/restore_mark.h"
 #include "core/engine/restore_target.h"
 #include "core/engine/stored_file.h"
 
@@ -54,18 +55,6 @@ write_pages(struct store_put *put, struct page_batch *b, struct gsp_error *err)
     return 0;
 }
 
-/* A FULL backup holds every block: a gap would come back as zeros, and nobody would know. */
-static int
-check_order(const struct page_batch *b, uint32_t expected, const struct file_entry *f, struct gsp_error *err)
-{
-    for (uint32_t i = 0; i < b->n; i++)
-        if (b->block[i] != expected + i)
-            return gsp_fail(err, GSP_E_CORRUPT, 0, "block %u is missing in the backup", expected + i);
-    if (f->n_blocks > 0 && expected + b->n > (uint32_t)f->n_blocks)
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "more blocks than the listed %d", f->n_blocks);
-    return 0;
-}
-
 static int
 restore_pages(struct restore *r, struct stored_reader *in, const struct file_entry *f, struct store_put *put,
     uint64_t *ret_size, struct gsp_error *err)
@@ -79,19 +68,14 @@ restore_pages(struct restore *r, struct stored_reader *in, const struct file_ent
             rc = stored_reader_pages(in, err);
         if (rc != 0 || in->batch->n == 0)
             break;
-        rc = check_order(in->batch, blocks, f, err);
-        if (rc != 0) {
-            in->batch->n = 0; /* not written: salvage begins with them */
-            break;
-        }
         rc = write_pages(put, in->batch, err);
         blocks += in->batch->n;
         progress_add(&r->progress, (uint64_t)in->batch->n * in->batch->page_size, 0);
     }
-    if (rc == 0 && f->n_blocks > 0 && blocks != (uint32_t)f->n_blocks)
-        rc = gsp_fail(err, GSP_E_CORRUPT, 0, "%u blocks instead of the listed %d", blocks, f->n_blocks);
+    if (rc == 0)
+        rc = stored_reader_end(in, err);
     *ret_size = rc == 0 ? (uint64_t)blocks * r->sb.page_size : *ret_size;
-    return rc == 0 ? stored_reader_end(in, err) : rc;
+    return rc;
 }
 
 /* --force: what can still be read of a damaged data file, page by page; the rest stays zero. */
@@ -111,7 +95,8 @@ salvage_pages(
     return rc;
 }
 
-/* Holes of the catalog are written out: a server must not find out at run time that its disk is full. */
+/* Holes of the catalog are written out: a server must not find out at run time that its disk is full. Those of large
+ * files were holes at the source and stay ones. */
 static int
 restore_bytes(struct restore *r, struct stored_reader *in, const struct file_entry *f, struct store_put *put,
     uint64_t *ret_size, struct gsp_error *err)
@@ -126,13 +111,13 @@ restore_bytes(struct restore *r, struct stored_reader *in, const struct file_ent
             got = stored_reader_bytes(in, &bytes, err);
         if (rc != 0 || got <= 0)
             break;
-        rc = store_put_pwrite(put, bytes, (size_t)got, size, err);
-        size += (uint64_t)got;
-        progress_add(&r->progress, (uint64_t)got, 0);
+        rc = store_put_pwrite(put, bytes, (size_t)got, in->offset - (uint64_t)got, err);
+        progress_add(&r->progress, in->offset - size, 0);
+        size = in->offset;
     }
     if (rc == 0 && got < 0)
         rc = (int)got;
-    *ret_size = size;
+    *ret_size = in->offset;
     return rc == 0 ? stored_reader_end(in, err) : rc;
 }
 
@@ -167,7 +152,10 @@ restore_content(struct restore *r, struct stored_reader *in, const struct file_e
     if (f->encoded && !path_decode(f->path, &decoded))
         return gsp_fail(err, GSP_E_CORRUPT, 0, "malformed name in the file list");
     const char *path = decoded != NULL ? decoded : f->path;
-    int rc = store_put_begin(&r->target.store, path, f->mode, 0, &put, err);
+    /* Made anew, so that nothing that others put here is written through; without setuid bits out of a list. */
+    int rc = store_put_begin(&r->target.store, path, f->mode & 0777, GSP_PUT_EXCL, &put, err);
+    if (rc == GSP_E_EXIST)
+        return gsp_hint(err, "the directory was empty before: let nothing else write there, and restore again");
     if (rc != 0)
         return rc;
     if (f->size > 0 && f->is_datafile && !f->is_cfs)
@@ -268,21 +256,29 @@ restore_files(struct restore *r, struct gsp_error *err)
     return rc;
 }
 
-/* Everything else is durable before the control file makes it a cluster. */
+/* Places, and the control file under its other name. */
 static int
-restore_control(struct restore *r, struct gsp_error *err)
+prepare(struct restore *r, struct gsp_error *err)
 {
     char path[PATH_SIZE];
-    auto_strbuf bytes = STRBUF_INIT;
+    auto_strbuf control = STRBUF_INIT;
     int rc = stored_path(&r->sb, &r->control, path, err);
     if (rc == 0)
-        rc = store_read_all(&r->e->repo, path, CONTROL_FILE_MAX, &bytes, err);
+        rc = store_read_all(&r->e->repo, path, CONTROL_FILE_MAX, &control, err);
     if (rc == 0)
-        rc = r->dialect->control_parse(bytes.data, (uint32_t)bytes.len, &r->cluster, err);
+        rc = r->dialect->control_parse(strbuf_str(&control), (uint32_t)control.len, &r->cluster, err);
     if (rc == 0)
-        rc = store_write_all(
-            &r->target.store, r->dialect->control_path, r->control.mode, GSP_PUT_ATOMIC, bytes.data, bytes.len, err);
-    return rc;
+        rc = restore_target_clear(&r->target, err);
+    if (rc == 0)
+        rc = restore_mark_write(&r->target.store, &control, r->control.mode & 0777, !r->e->no_sync, err);
+    return rc == 0 ? restore_target_prepare(&r->target, &r->sb, err) : rc;
+}
+
+/* Everything else is durable before the control file makes it a cluster. */
+static int
+finish(struct restore *r, struct gsp_error *err)
+{
+    return restore_mark_finish(&r->target.store, r->dialect->control_path, !r->e->no_sync, err);
 }
 
 static int
@@ -292,7 +288,7 @@ restore_all(struct restore *r, struct gsp_error *err)
     int64_t began = monotonic_us();
     timestamp_format(r->sb.b->start_time, when);
     log_info("Restoring the database from backup at %s", when);
-    int rc = restore_target_prepare(&r->target, &r->sb, err);
+    int rc = prepare(r, err);
     if (rc == 0)
         rc = restore_files(r, err);
     if (rc == 0)
@@ -304,22 +300,22 @@ restore_all(struct restore *r, struct gsp_error *err)
     log_info("Backup files are restored. Transfered bytes: %s, time elapsed: %s", size, elapsed);
     if (r->e->no_sync) {
         log_warning("Restored files are not synced to disk");
-        return restore_control(r, err);
+        return finish(r, err);
     }
     log_info("Start Syncing restored files to disk");
     began = monotonic_us();
     rc = sync_restored(&r->target.store, &r->sb.list, err);
     if (rc == 0)
-        rc = restore_control(r, err);
+        rc = finish(r, err);
     format_interval_pretty(monotonic_us() - began, elapsed, sizeof elapsed);
     if (rc == 0)
         log_info("Restored backup files are synced, time elapsed: %s", elapsed);
     return rc;
 }
 
-/* The one with the id, or the newest that is valid. NULL when there is none. */
+/* The one with the id, or the newest that is valid. NULL when there is none, or one that may be newer. */
 static struct backup *
-find_backup(const struct backup_list *list, const char *id)
+find_backup(const struct backup_list *list, const char *id, struct gsp_error *err)
 {
     if (id != NULL)
         return backup_list_find(list, id);
@@ -327,6 +323,13 @@ find_backup(const struct backup_list *list, const char *id)
         struct backup *b = &list->backups[i];
         if (backup_is_valid(b))
             return b;
+        if (b->unread) {
+            /* An older one must not come back in its place because the storage failed just now. */
+            (void)gsp_fail(err, GSP_E_IO, 0,
+                "the control file of backup %s could not be read, and it may be the newest valid one", b->id);
+            (void)gsp_hint(err, "the warning above says why; try again, or choose an older backup with -i");
+            return NULL;
+        }
         log_warning("Skipping backup %s, because it has non-valid status: %s", b->id, backup_status_name(b->status));
     }
     return NULL;
@@ -336,7 +339,9 @@ static int
 choose_backup(struct restore *r, struct backup_list *list, struct backup **ret, struct gsp_error *err)
 {
     const char *id = r->opts->id;
-    struct backup *b = find_backup(list, id);
+    struct backup *b = find_backup(list, id, err);
+    if (err->code != 0)
+        return err->code;
     if (b == NULL && id != NULL)
         return gsp_fail(err, GSP_E_NOENT, 0, "Requested backup %s is not found.", id);
     if (b == NULL) {
@@ -365,7 +370,7 @@ settle_validity(struct restore *r, struct backup *b, struct gsp_error *err)
 {
     int rc = 0;
     if (!r->opts->no_validate && !r->opts->force)
-        rc = validate_backup(r->e, b, r->opts->skip_block_validation, err);
+        rc = validate_backup(r->e, b, r->opts->skip_block_validation, 1, err);
     if (rc != 0)
         return rc;
     if (backup_is_valid(b)) {
@@ -401,7 +406,7 @@ restore_locked(struct restore *r, struct backup *b, struct gsp_error *err)
     if (rc == 0)
         rc = split_list(r, err);
     if (rc == 0)
-        rc = restore_target_open(&r->target, r->e, r->opts, &r->sb, r->dialect, err);
+        rc = restore_target_open(&r->target, r->e, r->opts, &r->sb, r->dialect, r->cluster.system_id, err);
     return rc == 0 ? restore_all(r, err) : rc;
 }
 

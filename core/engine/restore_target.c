@@ -12,6 +12,7 @@
 #include "core/base/number.h"
 #include "core/base/path.h"
 #include "core/engine/backup_start.h"
+#include "core/engine/restore_mark.h"
 
 enum { TABLESPACE_MAP_MAX = 16 * 1024 * 1024 };
 
@@ -41,6 +42,8 @@ restore_target_check_destination(struct engine *e, const char *pgdata, struct gs
         return rc;
     int exists = store_stat(&s, "", &st, &missing) == 0;
     int empty = exists ? store_dir_is_empty(&s, "", err) : 1;
+    if (empty == 0) /* what it is worth is asked when the backup is known */
+        empty = restore_mark_is_there(&s, err);
     if (empty < 0) {
         rc = empty;
     } else if (geteuid() == 0) {
@@ -65,35 +68,107 @@ restore_target_check_destination(struct engine *e, const char *pgdata, struct gs
     return rc;
 }
 
+static int
+fail_not_empty(const struct restore_target *t, struct gsp_error *err)
+{
+    (void)gsp_fail(err, GSP_E_EXIST, 0, "Restore destination is not empty: \"%s\"", t->store.root);
+    return gsp_hint(err, "it holds '" RESTORE_MARK
+                         "', but it is not an unfinished restore of this cluster; restore into a new directory "
+                         "with -D, or look at it and move it away");
+}
+
+/* A data directory that is not empty is fine when a restore of the same cluster left it. */
+static int
+check_unfinished(struct restore_target *t, uint64_t system_id, struct gsp_error *err)
+{
+    int rc = store_dir_is_empty(&t->store, "", err);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    rc = restore_mark_check(&t->store, t->dialect, system_id, err);
+    t->unfinished = rc > 0;
+    return rc == 0 ? fail_not_empty(t, err) : rc < 0 ? rc : 0;
+}
+
+/* Is the tablespace's place one that the unfinished restore used? Its link in the data directory tells. */
+static int
+is_linked_from_unfinished(struct restore_target *t, const char *oid, const char *location)
+{
+    char path[PATH_SIZE], target[PATH_SIZE];
+    struct gsp_error ignored = {0};
+    return t->unfinished && t->store.ops->readlink != NULL && path_join(path, t->dialect->tablespace_root, oid) &&
+           t->store.ops->readlink(t->store.handle, path, target, sizeof target, &ignored) == 0 &&
+           strcmp(target, location) == 0;
+}
+
+static uint64_t
+restored_size(const struct stored_backup *sb, const struct file_entry *f)
+{
+    if (f->is_datafile && f->n_blocks > 0)
+        return (uint64_t)f->n_blocks * sb->page_size;
+    return f->size > 0 ? (uint64_t)f->size : 0;
+}
+
+/* Sizes that a list states may be absurd; a sum that wraps around would look like very little. */
+static uint64_t
+sum_of(uint64_t a, uint64_t b)
+{
+    return b < INT64_MAX - a ? a + b : INT64_MAX;
+}
+
 uint64_t
 restore_bytes_needed(const struct stored_backup *sb)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < sb->list.n; i++) {
-        const struct file_entry *f = &sb->list.entries[i];
-        if (f->is_datafile && f->n_blocks > 0)
-            bytes += (uint64_t)f->n_blocks * sb->page_size;
-        else if (f->size > 0)
-            bytes += (uint64_t)f->size;
-    }
+    for (size_t i = 0; i < sb->list.n; i++)
+        bytes = sum_of(bytes, restored_size(sb, &sb->list.entries[i]));
     return bytes;
 }
 
-/* Bytes below "<root>/<oid>/", the part of the backup that one tablespace takes. */
+/* What a file will take on the medium: less than its size where its holes stay holes. */
 static uint64_t
-bytes_below(const struct stored_backup *sb, const char *root, const char *oid)
+room_of(const struct stored_backup *sb, const struct file_entry *f)
 {
-    char prefix[PATH_SIZE];
+    char path[PATH_SIZE];
+    struct gsp_stat st;
+    struct gsp_error ignored = {0};
+    uint64_t size = restored_size(sb, f);
+    if (f->is_datafile || f->size <= SPARSE_FILE_MIN || stored_path(sb, f, path, &ignored) != 0 ||
+        store_stat(&sb->e->repo, path, &st, &ignored) != 0)
+        return size;
+    return st.holes < size ? size - st.holes : 0;
+}
+
+/* Does the file lie in the tablespace, "<root>/<oid>/"? */
+static int
+is_in_space(const struct file_entry *f, const char *root, const char *oid)
+{
+    size_t root_len = strlen(root), oid_len = strlen(oid);
+    return strncmp(f->path, root, root_len) == 0 && f->path[root_len] == '/' &&
+           strncmp(f->path + root_len + 1, oid, oid_len) == 0 && f->path[root_len + 1 + oid_len] == '/';
+}
+
+/* Room for the part of the backup that one tablespace takes. */
+static uint64_t
+room_in_space(const struct restore_target *t, const struct stored_backup *sb, const char *oid)
+{
     uint64_t bytes = 0;
-    int n = snprintf(prefix, sizeof prefix, "%s/%s/", root, oid);
+    for (size_t i = 0; i < sb->list.n; i++)
+        if (is_in_space(&sb->list.entries[i], t->dialect->tablespace_root, oid))
+            bytes = sum_of(bytes, room_of(sb, &sb->list.entries[i]));
+    return bytes;
+}
+
+/* Room for what is in no tablespace of its own. */
+static uint64_t
+room_in_pgdata(const struct restore_target *t, const struct stored_backup *sb)
+{
+    uint64_t bytes = 0;
     for (size_t i = 0; i < sb->list.n; i++) {
-        const struct file_entry *f = &sb->list.entries[i];
-        if (strncmp(f->path, prefix, (size_t)n) != 0)
-            continue;
-        if (f->is_datafile && f->n_blocks > 0)
-            bytes += (uint64_t)f->n_blocks * sb->page_size;
-        else if (f->size > 0)
-            bytes += (uint64_t)f->size;
+        size_t k = 0;
+        while (k < t->n_spaces && !is_in_space(&sb->list.entries[i], t->dialect->tablespace_root, t->spaces[k].oid))
+            k++;
+        if (k == t->n_spaces)
+            bytes = sum_of(bytes, room_of(sb, &sb->list.entries[i]));
     }
     return bytes;
 }
@@ -150,8 +225,6 @@ open_space(struct restore_target *t, const struct restore_options *opts, const s
     if (strspn(from->oid, "0123456789") != strlen(from->oid) || from->oid[0] == '\0')
         return gsp_fail(err, GSP_E_CORRUPT, 0, "tablespace_map names a tablespace '%s'", from->oid);
     const char *location = map_location(opts, from->location);
-    if (location[0] != '/')
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "tablespace %s is not at an absolute path: '%s'", from->oid, location);
     if (path_is_same_or_below(location, opts->pgdata) || path_is_same_or_below(opts->pgdata, location))
         return gsp_fail(err, GSP_E_USAGE, 0, "tablespace %s at '%s' and the data directory '%s' lie in each other",
             from->oid, location, opts->pgdata);
@@ -160,6 +233,13 @@ open_space(struct restore_target *t, const struct restore_options *opts, const s
             path_is_same_or_below(t->spaces[i].location, location))
             return gsp_fail(
                 err, GSP_E_USAGE, 0, "tablespaces %s and %s would share '%s'", t->spaces[i].oid, from->oid, location);
+    /* With ".." in it a path is not where it seems to be, and could be compared with nothing. */
+    if (location[0] != '/' || !path_is_safe_relative(location + 1)) {
+        (void)gsp_fail(
+            err, GSP_E_CORRUPT, 0, "tablespace %s is not at a plain absolute path: '%s'", from->oid, location);
+        return gsp_hint(
+            err, "give it a place with -T %s=NEWDIR, a path from the root directory on without \"..\"", from->location);
+    }
     int rc = engine_open_store(t->e->cfg, t->e->reg, "storage.data", location, &space->store, &space->store_opts, err);
     if (rc != 0)
         return rc;
@@ -168,14 +248,19 @@ open_space(struct restore_target *t, const struct restore_options *opts, const s
     t->n_spaces++;
     if (space->oid == NULL || space->location == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    struct gsp_stat st;
+    struct gsp_error missing = {0};
+    if (store_stat(&space->store, "", &st, &missing) == 0 && st.type != GSP_FILE_DIRECTORY)
+        return gsp_fail(err, GSP_E_EXIST, 0, "restore tablespace destination is not a directory: \"%s\"", location);
     int empty = store_dir_is_empty(&space->store, "", err);
     if (empty < 0)
         return empty;
-    if (!empty) {
+    if (!empty && !is_linked_from_unfinished(t, from->oid, location)) {
         (void)gsp_fail(err, GSP_E_EXIST, 0, "restore tablespace destination is not empty: \"%s\"", location);
         return gsp_hint(err, "move the tablespace to an empty place with -T %s=NEWDIR", from->location);
     }
-    return check_room(&space->store, bytes_below(sb, t->dialect->tablespace_root, from->oid), err);
+    /* What is removed first makes room nobody can count yet. */
+    return t->unfinished ? 0 : check_room(&space->store, room_in_space(t, sb, from->oid), err);
 }
 
 static int
@@ -212,18 +297,17 @@ open_spaces(
 
 int
 restore_target_open(struct restore_target *t, struct engine *e, const struct restore_options *opts,
-    struct stored_backup *sb, const struct gsp_dialect_ops *dialect, struct gsp_error *err)
+    struct stored_backup *sb, const struct gsp_dialect_ops *dialect, uint64_t system_id, struct gsp_error *err)
 {
     memset(t, 0, sizeof *t);
     t->e = e;
     t->dialect = dialect;
     int rc = engine_open_store(e->cfg, e->reg, "storage.data", opts->pgdata, &t->store, &t->store_opts, err);
     if (rc == 0)
+        rc = check_unfinished(t, system_id, err);
+    if (rc == 0)
         rc = open_spaces(t, opts, sb, err);
-    uint64_t need = restore_bytes_needed(sb);
-    for (size_t i = 0; rc == 0 && i < t->n_spaces; i++)
-        need -= bytes_below(sb, dialect->tablespace_root, t->spaces[i].oid);
-    return rc == 0 ? check_room(&t->store, need, err) : rc;
+    return rc == 0 && !t->unfinished ? check_room(&t->store, room_in_pgdata(t, sb), err) : rc;
 }
 
 void
@@ -265,13 +349,37 @@ make_space(struct restore_target *t, const struct restore_tablespace *space, con
     if (t->store.ops->symlink == NULL)
         return gsp_fail(
             err, GSP_E_UNSUPPORTED, 0, "the storage of '%s' has no links, which tablespaces need", t->store.root);
-    return t->store.ops->symlink(t->store.handle, space->location, path, err);
+    rc = t->store.ops->symlink(t->store.handle, space->location, path, err);
+    /* Durable before anything lies in its place: by the link another restore knows that it may clear it. */
+    if (rc == 0 && !t->e->no_sync)
+        rc = store_sync(&t->store, t->dialect->tablespace_root, err);
+    return rc == 0 && !t->e->no_sync ? store_sync(&t->store, "", err) : rc;
+}
+
+int
+restore_target_clear(struct restore_target *t, struct gsp_error *err)
+{
+    int rc = store_mkdir(&t->store, "", 0700, GSP_MKDIR_PARENTS, err);
+    if (rc == 0)
+        rc = restore_mark_claim(&t->store, err);
+    if (rc != 0 || !t->unfinished)
+        return rc;
+    log_warning("'%s' holds an unfinished restore of this cluster; what it left is removed first", t->store.root);
+    /* The tablespaces first: their links are how we know that they are ours. */
+    for (size_t i = 0; i < t->n_spaces && rc >= 0; i++) {
+        rc = store_dir_is_empty(&t->spaces[i].store, "", err);
+        if (rc == 0)
+            rc = restore_mark_clear(&t->spaces[i].store, err);
+    }
+    if (rc < 0)
+        return rc;
+    return restore_mark_clear(&t->store, err);
 }
 
 int
 restore_target_prepare(struct restore_target *t, struct stored_backup *sb, struct gsp_error *err)
 {
-    int rc = store_mkdir(&t->store, "", 0700, GSP_MKDIR_PARENTS, err);
+    int rc = 0;
     /* The list is sorted by path: parents come before their children. */
     for (size_t i = 0; i < sb->list.n && rc == 0; i++) {
         const struct file_entry *f = &sb->list.entries[i];

@@ -21,17 +21,20 @@ struct restore_target {
     const struct gsp_dialect_ops *dialect;
     struct restore_tablespace *spaces;
     size_t n_spaces;
+    int unfinished; /* it holds what an unfinished restore of this cluster left */
 };
 
-/* restore_target_check_destination - the data directory must be missing or empty, and ours. Needs no
- * backup, so it is asked first. errors EXIST PERM */
+/* restore_target_check_destination - the data directory must be missing, empty or left by an unfinished
+ * restore, and ours. Needs no backup, so it is asked first. errors EXIST PERM */
 int restore_target_check_destination(struct engine *e, const char *pgdata, struct gsp_error *err);
-/* restore_target_open - open all places, apply the tablespace mappings, check that they are empty and
- * have the room. Writes nothing. errors EXIST NOSPC CONFIG USAGE */
+/* restore_target_open - open all places, apply the tablespace mappings, check that they are empty (or left by an
+ * unfinished restore of the same cluster) and have the room. Writes nothing. errors EXIST NOSPC CONFIG USAGE */
 int restore_target_open(struct restore_target *t, struct engine *e, const struct restore_options *opts,
-    struct stored_backup *sb, const struct gsp_dialect_ops *dialect, struct gsp_error *err);
+    struct stored_backup *sb, const struct gsp_dialect_ops *dialect, uint64_t system_id, struct gsp_error *err);
 void restore_target_close(struct restore_target *t);
-/* restore_target_prepare - make the directories and the links of tablespaces. */
+/* restore_target_clear - make the data directory, without what an unfinished restore left in the places. */
+int restore_target_clear(struct restore_target *t, struct gsp_error *err);
+/* restore_target_prepare - make the directories and the links of tablespaces. After restore_target_clear. */
 int restore_target_prepare(struct restore_target *t, struct stored_backup *sb, struct gsp_error *err);
 /* restore_target_set_modes - directories get their recorded modes, once their files are in. */
 int restore_target_set_modes(struct restore_target *t, struct stored_backup *sb, struct gsp_error *err);

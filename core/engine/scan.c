@@ -9,13 +9,18 @@
 #include "core/base/log.h"
 #include "core/base/path.h"
 
-enum { DEPTH_MAX = 128 };
+enum {
+    DEPTH_MAX = 128,
+    NAME_BYTES_MAX = 255,
+    LINKS_MAX = 10000, /* a few links between directories are enough for more paths than there is time */
+};
 
 struct walk {
     struct data_side *side;
     struct source_list *list;
     uint32_t flags;
     int quiet, encoded_names;
+    unsigned n_links; /* to directories, that were followed */
     /* Identity of the directories from the root down to the current one: a link back into them is a loop. */
     struct {
         uint64_t dev, ino;
@@ -35,16 +40,40 @@ grown(void *array, size_t n, size_t *cap, size_t item)
     return bigger;
 }
 
-/* The path as it stands in the file list: percent-encoded when a line cannot carry it. */
-static const char *
-listed_path(struct walk *w, const char *path, uint8_t *ret_encoded)
+/* Encoded, a name is up to three times as long, and may be longer than the catalog's file system takes. */
+static int
+check_encoded(const char *encoded, struct gsp_error *err)
 {
-    if (!path_needs_encoding(path))
-        return arena_strdup(w->list->arena, path);
-    auto_free char *encoded = path_encode(path);
-    *ret_encoded = 1;
-    w->encoded_names = 1;
-    return encoded != NULL ? arena_strdup(w->list->arena, encoded) : NULL;
+    for (const char *p = encoded; *p != '\0'; p += *p == '/') {
+        size_t len = strcspn(p, "/");
+        if (len > NAME_BYTES_MAX) {
+            (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0,
+                "the name of '%.300s' is too long for the catalog: encoded it has %zu bytes, %d are possible", encoded,
+                len, NAME_BYTES_MAX);
+            return gsp_hint(
+                err, "no file of the server has such a name: rename it, or move it out of the data directory");
+        }
+        p += len;
+    }
+    return 0;
+}
+
+/* The path as it stands in the file list: percent-encoded when a line cannot carry it. */
+static int
+listed_path(struct walk *w, const char *path, struct file_entry *to, struct gsp_error *err)
+{
+    auto_free char *encoded = NULL;
+    if (path_needs_encoding(path)) {
+        encoded = path_encode(path);
+        if (encoded == NULL)
+            return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+        if (check_encoded(encoded, err) != 0)
+            return err->code;
+        to->encoded = 1;
+        w->encoded_names = 1;
+    }
+    to->path = arena_strdup(w->list->arena, encoded != NULL ? encoded : path);
+    return to->path != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
 }
 
 static int
@@ -58,11 +87,9 @@ add_directory(
     list->dirs = dirs;
     struct file_entry *d = &dirs[list->n_dirs];
     *d = (struct file_entry){.mode = st->mode, .compress_alg = "none", .db_oid = class->db_oid};
-    d->path = listed_path(w, path, &d->encoded);
-    if (d->path == NULL)
-        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    list->n_dirs++;
-    return 0;
+    int rc = listed_path(w, path, d, err);
+    list->n_dirs += rc == 0;
+    return rc;
 }
 
 static int
@@ -81,11 +108,14 @@ add_file(
     f->entry.db_oid = class->db_oid;
     f->entry.segment = class->segment;
     f->entry.is_datafile = class->action == GSP_CLASS_PAGES;
-    f->entry.path = listed_path(w, path, &f->entry.encoded);
+    if (listed_path(w, path, &f->entry, err) != 0)
+        return err->code;
     f->source = f->entry.encoded ? arena_strdup(list->arena, path) : f->entry.path;
-    if (f->entry.path == NULL || f->source == NULL)
+    if (f->source == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     list->bytes += st->size;
+    if (class->action == GSP_CLASS_COPY && st->size > SPARSE_FILE_MIN)
+        list->holes += st->holes;
     list->n_files++;
     return 0;
 }
@@ -138,6 +168,11 @@ visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct 
         if (!w->quiet)
             log_warning("Skip '%s': the link leads back to a directory it lies in", path);
         return 0;
+    }
+    if ((e->st.flags & GSP_STAT_LINK) && ++w->n_links > LINKS_MAX) {
+        (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "more than %d links to directories, the last one is '%s/%s'",
+            LINKS_MAX, w->side->store.root, path);
+        return gsp_hint(err, "links are followed, and what they lead to is stored once for each of them");
     }
     int rc = add_directory(w, path, &e->st, class, err);
     if (rc == 0 && class->action != GSP_CLASS_EMPTY)

@@ -21,6 +21,7 @@ struct source_list {
     struct file_entry *dirs; /* parents before children */
     size_t n_dirs, cap_dirs;
     uint64_t bytes; /* of all files */
+    uint64_t holes; /* of them, what needs no room: see SPARSE_FILE_MIN */
 };
 
 /* scan_source - walk a data directory. flags: GSP_CLASSIFY_*. quiet: no messages about links and names.

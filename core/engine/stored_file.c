@@ -68,6 +68,11 @@ stored_backup_open(struct stored_backup *sb, struct engine *e, const struct back
     if (rc != 0)
         return rc;
     filelist_sort(&sb->list);
+    for (size_t i = 1; i < sb->list.n; i++) {
+        const struct file_entry *x = &sb->list.entries[i - 1], *y = &sb->list.entries[i];
+        if (strcmp(x->path, y->path) == 0 && x->external_dir_num == y->external_dir_num && x->file_type == y->file_type)
+            return gsp_fail(err, GSP_E_CORRUPT, 0, "the file list of backup %s names '%s' twice", b->id, y->path);
+    }
     open_codecs(sb);
     return 0;
 }
@@ -201,13 +206,29 @@ stored_reader_begin(struct stored_reader *r, const struct file_entry *f, int as_
     return rc;
 }
 
+static int
+longer_than_listed(const struct stored_reader *r, struct gsp_error *err)
+{
+    return gsp_fail(err, GSP_E_CORRUPT, 0, "longer than the listed %" PRId64 " bytes", r->entry->size);
+}
+
 /* A file that is longer or shorter than listed is noticed before its bytes are believed. */
 static int64_t
 read_window(struct stored_reader *r, uint8_t *window, uint32_t cap, struct gsp_error *err)
 {
-    int64_t got = store_file_pread(&r->file, window, cap, r->offset, err);
+    uint64_t size = (uint64_t)r->entry->size, left = size > r->offset ? size - r->offset : 0;
+    int64_t got = 0;
+    /* Where more is listed, one short read does not make the file end. */
+    do {
+        int64_t n = store_file_pread(&r->file, window + got, cap - (uint32_t)got, r->offset + (uint64_t)got, err);
+        if (n < 0)
+            return n;
+        if (n == 0)
+            break;
+        got += n;
+    } while (got < (int64_t)cap && (uint64_t)got < left);
     if (got > 0 && r->offset + (uint64_t)got > (uint64_t)r->entry->size)
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "longer than the listed %" PRId64 " bytes", r->entry->size);
+        return longer_than_listed(r, err);
     return got;
 }
 
@@ -229,6 +250,22 @@ compare_with_map(struct stored_reader *r, struct gsp_error *err)
     return 0;
 }
 
+/* A FULL backup holds every block: a gap would come back as zeros, and nobody would know. */
+static int
+check_complete(const struct stored_reader *r, struct gsp_error *err)
+{
+    const struct page_batch *b = r->batch;
+    const struct file_entry *f = r->entry;
+    if (!backup_is_full(r->sb->b))
+        return 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        if (b->block[i] != r->next_page + i)
+            return gsp_fail(err, GSP_E_CORRUPT, 0, "block %u is missing in the backup", r->next_page + i);
+    if (f->n_blocks > 0 && r->next_page + b->n > (uint32_t)f->n_blocks)
+        return gsp_fail(err, GSP_E_CORRUPT, 0, "more blocks than the listed %d", f->n_blocks);
+    return 0;
+}
+
 int
 stored_reader_pages(struct stored_reader *r, struct gsp_error *err)
 {
@@ -244,6 +281,8 @@ stored_reader_pages(struct stored_reader *r, struct gsp_error *err)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "ends in the middle of a page, at offset %" PRIu64, r->offset);
     if (rc == 0)
         rc = compare_with_map(r, err);
+    if (rc == 0)
+        rc = check_complete(r, err);
     if (rc != 0) {
         b->n = 0; /* none of them was handed over */
         return rc;
@@ -279,9 +318,28 @@ stored_reader_salvage(struct stored_reader *r, uint32_t *ret_lost, struct gsp_er
     return 0;
 }
 
+static int
+pass_hole(struct stored_reader *r, struct gsp_error *err)
+{
+    uint64_t next;
+    if (r->entry->size <= SPARSE_FILE_MIN)
+        return 0;
+    int rc = store_file_next_data(&r->file, r->offset, &next, err);
+    if (rc == 0 && next > (uint64_t)r->entry->size)
+        rc = longer_than_listed(r, err);
+    if (rc != 0)
+        return rc;
+    r->crc = crc32c_zeros(r->crc, next - r->offset);
+    r->offset = next;
+    return 0;
+}
+
 int64_t
 stored_reader_bytes(struct stored_reader *r, const uint8_t **ret, struct gsp_error *err)
 {
+    int rc = pass_hole(r, err);
+    if (rc != 0)
+        return rc;
     int64_t got = read_window(r, r->bytes, PAGE_BATCH_BYTES, err);
     if (got <= 0)
         return got;
@@ -303,6 +361,8 @@ stored_reader_end(struct stored_reader *r, struct gsp_error *err)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "Invalid CRC: %X. Expected %X", r->crc, f->crc);
     else if (r->headers != NULL && pages != (uint32_t)f->n_headers)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "%u pages instead of the %d in the page header map", pages, f->n_headers);
+    else if (r->batch != NULL && backup_is_full(r->sb->b) && f->n_blocks > 0 && pages != (uint32_t)f->n_blocks)
+        rc = gsp_fail(err, GSP_E_CORRUPT, 0, "%u blocks instead of the listed %d", pages, f->n_blocks);
     close_file(r);
     return rc;
 }

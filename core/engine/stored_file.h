@@ -26,8 +26,8 @@ struct stored_backup {
 
 /* stored_backup_check_version - can this program read the files of the backup? errors VERSION UNSUPPORTED */
 int stored_backup_check_version(const struct backup *b, struct gsp_error *err);
-/* stored_backup_open - read the file list (checked against content-crc) and open the compressors it names;
- * one that is missing is only an error when a file needs it. errors CORRUPT NOENT */
+/* stored_backup_open - read the file list (checked against content-crc, no name twice) and open the compressors it
+ * names; one that is missing is only an error when a file needs it. errors CORRUPT NOENT */
 int stored_backup_open(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err);
 void stored_backup_close(struct stored_backup *sb);
 /* stored_path - where a file lies in the catalog. */
@@ -60,13 +60,14 @@ void stored_reader_free(void *reader);
 /* stored_reader_begin - open a file's content. as_pages 0 reads a data file as bytes too. errors NOENT CORRUPT */
 int stored_reader_begin(struct stored_reader *r, const struct file_entry *f, int as_pages, struct gsp_error *err);
 /* stored_reader_pages - the next pages: r->batch->n, 0 at the end. Frames are compared with the header
- * map. errors CORRUPT */
+ * map, and in a FULL backup no block may be missing. errors CORRUPT */
 int stored_reader_pages(struct stored_reader *r, struct gsp_error *err);
 /* stored_reader_salvage - after a failed stored_reader_pages: the next single page that can be read at all,
  * found through the header map. n is 1, or 0 at the end; ret_lost counts the pages passed over. Without
  * a map it ends the file. errors only of the machine, never CORRUPT */
 int stored_reader_salvage(struct stored_reader *r, uint32_t *ret_lost, struct gsp_error *err);
-/* stored_reader_bytes - the next bytes. Returns how many, 0 at the end. */
+/* stored_reader_bytes - the next bytes; they end at r->offset. Holes of a file above SPARSE_FILE_MIN are passed over.
+ * Returns how many, 0 at the end. */
 int64_t stored_reader_bytes(struct stored_reader *r, const uint8_t **ret, struct gsp_error *err);
 /* stored_reader_end - close; at the end of the file length and checksum must be the listed ones.
  * errors CORRUPT */

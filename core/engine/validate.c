@@ -21,9 +21,25 @@ struct check {
     struct jobs jobs;
     struct progress progress;
     atomic_uint_fast64_t bad_files, undecoded_files;
+    atomic_uint_fast64_t unread_files; /* of the bad ones */
 };
 
 /* ---- one file ---------------------------------------------------------------------------------- */
+
+/* A failure to look, and not something wrong that was seen. */
+static int
+is_unread(int code)
+{
+    return code == GSP_E_IO || code == GSP_E_PERM || code == GSP_E_NET || code == GSP_E_TIMEOUT;
+}
+
+static void
+count_bad(struct check *c, int code)
+{
+    atomic_fetch_add(&c->bad_files, 1);
+    if (is_unread(code))
+        atomic_fetch_add(&c->unread_files, 1);
+}
 
 /* The page a bad checksum is forgiven for: newer than the start of the backup, so WAL replays it. */
 static int
@@ -78,6 +94,7 @@ check_bytes(struct check *c, struct stored_reader *r, const struct file_entry *f
 {
     const uint8_t *bytes;
     int64_t got = 0;
+    uint64_t done = 0;
     int rc = stored_reader_begin(r, f, 0, err);
     while (rc == 0) {
         rc = jobs_check(&c->jobs, err);
@@ -85,7 +102,8 @@ check_bytes(struct check *c, struct stored_reader *r, const struct file_entry *f
             got = stored_reader_bytes(r, &bytes, err);
         if (rc != 0 || got <= 0)
             break;
-        progress_add(&c->progress, (uint64_t)got, 0);
+        progress_add(&c->progress, r->offset - done, 0);
+        done = r->offset;
     }
     if (rc == 0 && got < 0)
         rc = (int)got;
@@ -185,7 +203,7 @@ check_item(void *arg, void *worker, size_t i, struct gsp_error *err)
     }
     if (rc != 0) {
         /* Go on with the other files: the report is to be complete. */
-        atomic_fetch_add(&c->bad_files, 1);
+        count_bad(c, rc);
         log_warning("Backup file \"%s\": %s", f->path, problem.msg);
     }
     return 0;
@@ -240,7 +258,7 @@ check_wal(struct check *c, struct gsp_error *err)
                 " to STOP LSN: " GSP_LSN_FMT " (they end at " GSP_LSN_FMT "): %s",
         b->id, GSP_LSN_ARGS(b->start_lsn), GSP_LSN_ARGS(b->stop_lsn), GSP_LSN_ARGS(end), problem.msg);
     log_warning("Backup %s WAL segments are corrupted", b->id);
-    atomic_fetch_add(&c->bad_files, 1);
+    count_bad(c, rc);
     return 0;
 }
 
@@ -256,6 +274,8 @@ find_dialect(struct check *c)
     if (rc == 0 && c->cluster.page_size == c->sb->page_size)
         return;
     c->dialect = NULL;
+    if (is_unread(rc))
+        count_bad(c, rc);
     log_warning("Backup %s: page checksums and WAL are not checked, only the CRC of every file: %s", b->id,
         rc != 0 ? why.msg : "its page size is not that of its control file");
 }
@@ -287,15 +307,24 @@ check_files(struct check *c, struct gsp_error *err)
     return rc;
 }
 
-/* A damaged catalog is a verdict, a failure to look is an error. */
+/* A damaged catalog is a verdict; a failure to look only where the caller can do without. */
 static int
-is_verdict(int code)
+is_verdict(int code, int must_read)
 {
-    return code == GSP_E_CORRUPT || code == GSP_E_NOENT || code == GSP_E_IO;
+    return code == GSP_E_CORRUPT || code == GSP_E_NOENT || (code == GSP_E_IO && !must_read);
+}
+
+/* Whoever is about to use the backup must not call it corrupt because the storage failed just now. */
+static int
+fail_unread(const struct check *c, const struct backup *b, struct gsp_error *err)
+{
+    (void)gsp_fail(err, GSP_E_IO, 0, "%" PRIu64 " file(s) of backup %s could not be read",
+        (uint64_t)atomic_load(&c->unread_files), b->id);
+    return gsp_hint(err, "the warnings above name them and say why; try again once the storage answers");
 }
 
 int
-validate_backup(struct engine *e, struct backup *b, int skip_block_validation, struct gsp_error *err)
+validate_backup(struct engine *e, struct backup *b, int skip_block_validation, int must_read, struct gsp_error *err)
 {
     struct stored_backup sb;
     struct gsp_error problem = {0};
@@ -309,9 +338,12 @@ validate_backup(struct engine *e, struct backup *b, int skip_block_validation, s
         rc = check_files(&c, &problem);
         /* What could not be looked at whole does not get a better status than it had. */
         int complete = c.dialect != NULL && atomic_load(&c.undecoded_files) == 0;
+        if (rc == 0 && must_read && atomic_load(&c.unread_files) > 0 &&
+            atomic_load(&c.unread_files) == atomic_load(&c.bad_files))
+            rc = fail_unread(&c, b, &problem);
         if (rc == 0 && atomic_load(&c.bad_files) == 0)
             status = complete ? BACKUP_OK : backup_is_valid(b) ? b->status : BACKUP_DONE;
-    } else if (is_verdict(rc)) {
+    } else if (is_verdict(rc, must_read)) {
         log_warning("Backup %s file list is corrupted: %s", b->id, problem.msg);
         rc = 0;
     }
@@ -391,7 +423,7 @@ validate_one(struct engine *e, struct backup_list *list, struct backup *b, int s
         *err = lock_err;
         return rc;
     }
-    rc = validate_backup(e, b, skip_blocks, err);
+    rc = validate_backup(e, b, skip_blocks, 0, err);
     backup_unlock(lock);
     *bad += rc == 0 && !backup_is_valid(b);
     return rc;

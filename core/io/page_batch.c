@@ -86,7 +86,7 @@ page_batch_read(struct page_batch *b, struct store_file *f, uint32_t first, uint
             return (int)got;
         uint32_t pages = (uint32_t)(got / b->page_size);
         b->n += pages;
-        if (pages < part)
+        if (pages == 0)
             break;
     }
     for (uint32_t i = 0; i < b->n; i++)

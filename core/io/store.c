@@ -112,7 +112,9 @@ store_read_all(struct store *s, const char *path, size_t max_bytes, struct strbu
         offset += (uint64_t)n;
         if (offset > max_bytes)
             return gsp_fail(err, GSP_E_CORRUPT, 0, "'%s/%s' is longer than %zu bytes", s->root, path, max_bytes);
-        if (n < CHUNK)
+        /* Settings that were cut off would be written back without what is missing: the end is believed when
+         * nothing at all comes. */
+        if (n == 0)
             return 0;
     }
 }
@@ -153,14 +155,20 @@ store_sync(struct store *s, const char *path, struct gsp_error *err)
     return s->ops->sync != NULL ? s->ops->sync(s->handle, &path, 1, err) : 0;
 }
 
-int
-store_remove_tree(struct store *s, const char *path, struct gsp_error *err)
+static int
+is_tree(const struct gsp_stat *st)
+{
+    return st->type == GSP_FILE_DIRECTORY && !(st->flags & GSP_STAT_LINK);
+}
+
+static int
+remove_tree(struct store *s, const char *path, struct gsp_error *err)
 {
     auto_listing list = {0};
     struct gsp_error probe = {0};
     int rc = store_list(s, path, &list, &probe);
     if (rc == GSP_E_NOENT)
-        return store_remove(s, path, err); /* no directory: perhaps a file, or nothing */
+        return 0; /* gone meanwhile */
     if (rc != 0) {
         *err = probe;
         return rc;
@@ -169,11 +177,24 @@ store_remove_tree(struct store *s, const char *path, struct gsp_error *err)
         char child[PATH_SIZE];
         if (!path_join(child, path, list.entries[i].name))
             return gsp_fail(err, GSP_E_BUG, 0, "path too long below '%s/%s'", s->root, path);
-        const struct gsp_stat *st = &list.entries[i].st;
-        int is_tree = st->type == GSP_FILE_DIRECTORY && !(st->flags & GSP_STAT_LINK);
-        rc = is_tree ? store_remove_tree(s, child, err) : store_remove(s, child, err);
+        rc = is_tree(&list.entries[i].st) ? remove_tree(s, child, err) : store_remove(s, child, err);
     }
     return rc == 0 ? store_remove(s, path, err) : rc;
+}
+
+int
+store_remove_tree(struct store *s, const char *path, struct gsp_error *err)
+{
+    struct gsp_stat st;
+    struct gsp_error probe = {0};
+    int rc = store_stat(s, path, &st, &probe);
+    if (rc == GSP_E_NOENT)
+        return 0;
+    if (rc != 0) {
+        *err = probe;
+        return rc;
+    }
+    return is_tree(&st) ? remove_tree(s, path, err) : store_remove(s, path, err);
 }
 
 static int
@@ -270,6 +291,18 @@ store_file_pread(struct store_file *f, void *buf, size_t len, uint64_t offset, s
             break;
     }
     return (int64_t)done;
+}
+
+int
+store_file_next_data(struct store_file *f, uint64_t offset, uint64_t *ret_offset, struct gsp_error *err)
+{
+    uint64_t next = offset;
+    int rc = f->store->ops->next_data != NULL ? f->store->ops->next_data(f->handle, offset, &next, err) : 0;
+    if (rc == 0 && next < offset)
+        rc = gsp_fail(err, GSP_E_BUG, 0, "the storage of '%s' found data before where it was to look", f->store->root);
+    if (rc == 0)
+        *ret_offset = next;
+    return rc;
 }
 
 void

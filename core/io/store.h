@@ -7,6 +7,10 @@
 #include "core/base/strbuf.h"
 #include "gsp/storage.h"
 
+/* Of a file above this size that holds no pages, holes are passed over and stay holes, in the catalog and in a restored
+ * cluster. No server reserves room in such a file; in smaller ones (WAL segments) it does. */
+enum { SPARSE_FILE_MIN = 1024 * 1024 * 1024 };
+
 struct store {
     const struct gsp_storage_ops *ops;
     void *handle;
@@ -62,6 +66,8 @@ int64_t store_file_pread(struct store_file *f, void *buf, size_t len, uint64_t o
 /* store_file_preadv - the operation itself, for at most limits.io_max bytes and limits.iov_max parts. */
 int64_t store_file_preadv(
     struct store_file *f, const struct iovec *iov, uint32_t n, uint64_t offset, struct gsp_error *err);
+/* store_file_next_data - as the operation; offset itself where the storage cannot tell. */
+int store_file_next_data(struct store_file *f, uint64_t offset, uint64_t *ret_offset, struct gsp_error *err);
 void store_file_close(struct store_file *f);
 #define auto_store_file __attribute__((cleanup(store_file_close))) struct store_file
 

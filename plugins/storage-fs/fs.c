@@ -20,7 +20,7 @@ fs_path(const struct fs_store *fs, const char *path, char buf[PATH_MAX], struct 
     const char *slash = path[0] != '\0' || fs->root[0] == '\0' ? "/" : "";
     int n = snprintf(buf, PATH_MAX, "%s%s%s", fs->root, slash, path);
     if (n < 0 || n >= PATH_MAX)
-        return fs_fail(err, ENAMETOOLONG, "use path", path);
+        return gsp_fail(err, GSP_E_IO, ENAMETOOLONG, "'%.300s' in '%.100s', %d bytes in all", path, fs->root, n);
     return 0;
 }
 
@@ -292,6 +292,7 @@ static const struct gsp_storage_ops fs_ops = {
     .chmod = fs_chmod,
     .sync = fs_sync,
     .space = fs_space,
+    .next_data = fs_next_data,
 };
 
 static int

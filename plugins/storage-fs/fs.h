@@ -66,6 +66,7 @@ int fs_stat(void *store, const char *path, struct gsp_stat *ret, struct gsp_erro
 
 int fs_file_open(void *store, const char *path, void **ret_file, struct gsp_error *err);
 int64_t fs_preadv(void *file, const struct iovec *iov, uint32_t n, uint64_t offset, struct gsp_error *err);
+int fs_next_data(void *file, uint64_t offset, uint64_t *ret_offset, struct gsp_error *err);
 void fs_file_close(void *file);
 
 int fs_put_begin(void *store, const char *path, const struct gsp_put_opts *opts, void **ret_put, struct gsp_error *err);

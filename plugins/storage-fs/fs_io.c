@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #define READ_AHEAD_MIN (128u << 10) /* a smaller file is read ahead whole anyway */
-#define WRITE_BACK_MIN (1u << 20)   /* a smaller file is not worth a system call of its own */
 #define TEMP_BASE_MAX 200           /* bytes of the final name in a temporary one, which must fit NAME_MAX */
 #define TEMP_TRIES 100
 
@@ -129,6 +128,27 @@ fs_preadv(void *handle, const struct iovec *iov, uint32_t n, uint64_t offset, st
     return (int64_t)done;
 }
 
+int
+fs_next_data(void *handle, uint64_t offset, uint64_t *ret_offset, struct gsp_error *err)
+{
+    struct fs_file *file = handle;
+    struct stat st;
+    off_t at = lseek(file->fd, (off_t)offset, SEEK_DATA);
+    if (at >= 0) {
+        *ret_offset = (uint64_t)at;
+        return 0;
+    }
+    /* No data up to the end. */
+    if (errno == ENXIO && fstat(file->fd, &st) == 0) {
+        *ret_offset = (uint64_t)st.st_size > offset ? (uint64_t)st.st_size : offset;
+        return 0;
+    }
+    if (errno != EINVAL && errno != EOPNOTSUPP)
+        return fs_fail(err, errno, "look for data in file", file->path);
+    *ret_offset = offset; /* the file system cannot tell */
+    return 0;
+}
+
 void
 fs_file_close(void *handle)
 {
@@ -233,7 +253,7 @@ fs_pwritev(void *handle, const struct iovec *iov, uint32_t n, uint64_t offset, s
     return (int64_t)done;
 }
 
-/* The exact size, on the way to the disk, closed. */
+/* The exact size, closed. */
 static int
 put_finish(struct fs_put *put, uint64_t size, struct gsp_error *err)
 {
@@ -244,9 +264,6 @@ put_finish(struct fs_put *put, uint64_t size, struct gsp_error *err)
         (void)fs_fail(err, errno, "set the size of file", full);
     else if (put->temp != NULL && FS_RETRY(put->fs, fsync(put->fd)) != 0)
         (void)fs_fail(err, errno, "sync file", full);
-    else if (put->temp == NULL && size >= WRITE_BACK_MIN)
-        /* Only a head start for the sync that comes later, which reports the failures. */
-        (void)sync_file_range(put->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     int fd = put->fd;
     put->fd = -1;
     /* Linux has closed it even when it says EINTR. */

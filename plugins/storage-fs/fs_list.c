@@ -15,6 +15,14 @@ struct list_batch {
     char names[LIST_BATCH][NAME_MAX + 1];
 };
 
+/* Allocated are whole blocks, so a small file may well take more than its size. */
+static uint64_t
+holes_of(const struct stat *st)
+{
+    uint64_t size = (uint64_t)st->st_size, taken = (uint64_t)st->st_blocks * 512;
+    return S_ISREG(st->st_mode) && size > taken ? size - taken : 0;
+}
+
 static void
 fill_stat(const struct stat *st, uint32_t flags, struct gsp_stat *ret)
 {
@@ -29,6 +37,7 @@ fill_stat(const struct stat *st, uint32_t flags, struct gsp_stat *ret)
         .ino = st->st_ino,
         .uid = st->st_uid,
         .flags = flags,
+        .holes = holes_of(st),
     };
 }
 
@@ -49,7 +58,7 @@ stat_at(int dir_fd, const char *name, int likely_link, struct gsp_stat *ret)
         fill_stat(&st, GSP_STAT_LINK, ret);
         return 0;
     }
-    if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+    if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG)
         return errno;
     /* Is the link itself still there? */
     if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)

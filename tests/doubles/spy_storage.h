@@ -13,6 +13,8 @@ struct spy {
     uint32_t io_max, iov_max; /* of limits; 0 = those of storage_mem */
     /* One call at a time. after_read may change what a read returns: bytes and their number. */
     void (*after_read)(struct spy *spy, const char *path, uint64_t offset, const struct iovec *iov, int64_t *got);
+    /* The same for what a look at a file tells. */
+    void (*after_stat)(struct spy *spy, const char *path, struct gsp_stat *st);
     void *arg;
 
     uint64_t bytes_written;
@@ -68,7 +70,13 @@ spy_list(void *store, const char *dir,
 static inline int
 spy_stat(void *store, const char *path, struct gsp_stat *ret, struct gsp_error *err)
 {
-    return storage_mem_ops.stat(((struct spy *)store)->mem, path, ret, err);
+    struct spy *spy = store;
+    int rc = storage_mem_ops.stat(spy->mem, path, ret, err);
+    (void)pthread_mutex_lock(&spy->lock);
+    if (rc == 0 && spy->after_stat != NULL)
+        spy->after_stat(spy, path, ret);
+    (void)pthread_mutex_unlock(&spy->lock);
+    return rc;
 }
 
 static inline struct spy_handle *

@@ -1,21 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * pg_probackup.conf: any bytes are read or refused; what was read is written so that it reads the same,
  * and a value that is set comes back as it was. */
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
 #include "core/base/log.h"
 #include "core/config/conf_file.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-must(int condition)
-{
-    if (!condition)
-        __builtin_trap();
-}
+#include "tests/fuzz/fuzz.h"
 
 static struct conf_file *
 reread(const struct conf_file *conf)

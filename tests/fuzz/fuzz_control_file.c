@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * backup.control: any bytes are read or refused; what was read and written reads the same again. */
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
 #include "core/base/log.h"
 #include "core/catalog/backup.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-must(int condition)
-{
-    if (!condition)
-        __builtin_trap();
-}
+#include "tests/fuzz/fuzz.h"
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

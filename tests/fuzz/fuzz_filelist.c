@@ -1,24 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * backup_content.control: any bytes are read or refused; paths never leave the backup; what was read and
  * written reads the same again. */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "core/base/cleanup.h"
 #include "core/base/path.h"
 #include "core/catalog/filelist.h"
 #include "tests/doubles/storage_mem.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-must(int condition)
-{
-    if (!condition)
-        __builtin_trap();
-}
+#include "tests/fuzz/fuzz.h"
 
 static void
 check_entry(const struct file_entry *f)

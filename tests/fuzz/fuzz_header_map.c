@@ -2,10 +2,6 @@
  * page_header_map: any bytes are read or refused, and what is accepted is in order. Input: number of
  * headers (4 bytes), stored size (4), flags (1), then the map. Flag 1 makes the checksum right, for inputs
  * that shall get past it. */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <zlib.h>
 
 #include "core/base/bytes.h"
@@ -13,17 +9,9 @@
 #include "core/base/crc32c.h"
 #include "core/catalog/header_map.h"
 #include "tests/doubles/storage_mem.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 enum { PREFIX_BYTES = 9, INFLATED_MAX = 64 * 1024 };
-
-static void
-must(int condition)
-{
-    if (!condition)
-        __builtin_trap();
-}
 
 static uint32_t
 right_crc(const uint8_t *map, size_t len)

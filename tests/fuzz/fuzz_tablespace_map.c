@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tablespace_map: any bytes are read or refused; what is accepted names links of pg_tblspc only. */
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
 #include "core/base/path.h"
 #include "core/catalog/catalog.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-must(int condition)
-{
-    if (!condition)
-        __builtin_trap();
-}
+#include "tests/fuzz/fuzz.h"
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

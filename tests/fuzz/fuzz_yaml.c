@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The site's YAML: any bytes are read or refused with a place and a reason. */
-#include <stddef.h>
-#include <stdint.h>
-
 #include "core/config/config.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

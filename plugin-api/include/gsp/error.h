@@ -73,6 +73,18 @@ gsp_error_clear(struct gsp_error *err)
     err->where[0] = '\0';
 }
 
+/* Internal: end err->msg with ": why". A text that is too long loses its own end, never the reason. */
+static inline void
+gsp_append_reason(struct gsp_error *err, const char *why)
+{
+    size_t used = strlen(err->msg), need = strlen(why) + 2, most = sizeof err->msg - 1;
+    if (used + need > most && need + 3 <= most) {
+        used = most - need;
+        memcpy(err->msg + used - 3, "...", 3);
+    }
+    (void)snprintf(err->msg + used, sizeof err->msg - used, ": %s", why);
+}
+
 /* gsp_fail - record a failure and return its code: `return gsp_fail(err, GSP_E_IO, errno, "...")`.
  * With sys_errno != 0 the system's text is appended after ": ". A failure already recorded stays. */
 static inline int GSP_PRINTF(4, 5)
@@ -85,10 +97,8 @@ static inline int GSP_PRINTF(4, 5)
         va_start(ap, fmt);
         (void)vsnprintf(err->msg, sizeof err->msg, fmt, ap);
         va_end(ap);
-        if (sys_errno != 0) {
-            size_t used = strlen(err->msg);
-            (void)snprintf(err->msg + used, sizeof err->msg - used, ": %s", strerror(sys_errno));
-        }
+        if (sys_errno != 0)
+            gsp_append_reason(err, strerror(sys_errno));
     }
     return err->code;
 }
@@ -105,19 +115,20 @@ static inline int GSP_PRINTF(2, 3) gsp_hint(struct gsp_error *err, const char *f
     return err->code;
 }
 
-/* gsp_prefix - put context before the message: "restore file 'x': " + what was there.
+/* gsp_prefix - put context before the message: "restore file 'x': " + what was there, as far as there is room.
  * Returns err->code, so that it can end a function. */
 static inline int GSP_PRINTF(2, 3) gsp_prefix(struct gsp_error *err, const char *fmt, ...)
 {
     char old[sizeof err->msg];
-    size_t used;
     va_list ap;
     memcpy(old, err->msg, sizeof old);
     va_start(ap, fmt);
     (void)vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    used = strlen(err->msg);
-    (void)snprintf(err->msg + used, sizeof err->msg - used, ": %.*s", (int)(sizeof old - 1), old);
+    if (strlen(old) + 32 < sizeof err->msg)
+        gsp_append_reason(err, old);
+    else
+        memcpy(err->msg, old, sizeof old); /* long enough to speak for itself */
     return err->code;
 }
 

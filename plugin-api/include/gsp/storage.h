@@ -37,7 +37,8 @@ struct gsp_stat {
     uint64_t dev, ino; /* identity of a directory, for loop detection; 0, 0 when there is none */
     uint32_t uid;
     uint32_t flags; /* GSP_STAT_* */
-    uint64_t reserved[2];
+    uint64_t holes; /* bytes of size that take no room on the medium; 0 also when that is unknown */
+    uint64_t reserved;
 };
 
 struct gsp_dirent {
@@ -140,6 +141,10 @@ struct gsp_storage_ops {
     int (*sync)(void *store, const char *const *paths, uint32_t n, struct gsp_error *err);
     /* space - room on the medium below path. ret->struct_size is set by the caller. NULL = unknown. */
     int (*space)(void *store, const char *path, struct gsp_space *ret, struct gsp_error *err);
+
+    /* next_data - where in a file that is open for reading the next bytes may be that are not zero: at offset or
+     * behind it, the file's size when none follow. What lies between reads as zeros. NULL = unknown, anywhere. */
+    int (*next_data)(void *file, uint64_t offset, uint64_t *ret_offset, struct gsp_error *err);
 };
 
 #ifdef __cplusplus

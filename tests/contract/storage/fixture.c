@@ -2,6 +2,7 @@
 #include "tests/contract/storage/fixture.h"
 
 #include <ftw.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,7 +22,9 @@ fixture_setup(void **state)
     }
     fx->ops = subject.plugin->ops;
     struct gsp_limits limits = {.struct_size = sizeof limits};
+    /* Not every storage has its root where our mkdtemp made one. */
     if (fx->ops->open(subject.plugin->state, subject.opts, fx->root, &fx->store, &fx->err) != 0 ||
+        fx->ops->mkdir(fx->store, "", 0700, GSP_MKDIR_PARENTS, &fx->err) != 0 ||
         fx->ops->limits(fx->store, &limits, &fx->err) != 0) {
         free(fx);
         return -1;
@@ -50,11 +53,35 @@ fixture_teardown(void **state)
     return rc;
 }
 
-/* What the fixture needs before the first test: the plugin. */
+/* "<dir>/storage-<name>.so", the storage that the subject is to wrap. Returns 0; or -1 with the reason on stderr. */
+static int
+wrap(const char *file)
+{
+    static const char prefix[] = "/storage-";
+    struct gsp_error err = {0};
+    char full[PATH_MAX] = "";
+    const char *found = realpath(file, full);
+    char *slash = strrchr(full, '/'), *end = strrchr(full, '.');
+    if (found == NULL || slash == NULL || end == NULL || strncmp(slash, prefix, strlen(prefix)) != 0) {
+        (void)fprintf(stderr, "the second argument must be the file of a storage plugin\n");
+        return -1;
+    }
+    *slash = *end = '\0';
+    if (registry_add_dir(subject.registry, full, &err) != 0) {
+        (void)fprintf(stderr, "%s\n", err.msg);
+        return -1;
+    }
+    plugin_free_options(subject.opts);
+    subject.opts = plugin_under_test_bind(&subject, "inner", slash + strlen(prefix));
+    return subject.opts != NULL ? 0 : -1;
+}
+
+/* What the fixture needs before the first test: the plugin, and the one it wraps. */
 static int
 load_subject(int argc, char **argv)
 {
-    return plugin_under_test_open(&subject, GSP_KIND_STORAGE, argc > 1 ? argv[1] : NULL);
+    int rc = plugin_under_test_open(&subject, GSP_KIND_STORAGE, argc > 1 ? argv[1] : NULL);
+    return rc == 0 && argc > 2 ? wrap(argv[2]) : rc;
 }
 
 int

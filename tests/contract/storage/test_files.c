@@ -95,6 +95,43 @@ offsets_are_64_bits(void **state)
     fx->ops->file_close(file);
 }
 
+/* Where is the next byte that is not zero? The store may be careful, but must not pass over one. */
+static void
+check_next_data(struct fixture *fx, void *file, uint64_t offset, uint64_t next, uint64_t *ret)
+{
+    *ret = UINT64_MAX;
+    assert_int_equal(fx->ops->next_data(file, offset, ret, &fx->err), 0);
+    assert_true(*ret >= offset && *ret <= next);
+}
+
+static void
+holes_are_told(void **state)
+{
+    struct fixture *fx = *state;
+    uint64_t far = 5ull << 30, at;
+    if (fx->ops->next_data == NULL || (fx->caps & GSP_STORE_SPARSE) == 0)
+        not_applicable("no holes");
+    void *file, *put = begin(fx, "file", 0600, 0);
+    append(fx, put, "begin", 5, 0);
+    append(fx, put, "middle", 6, far);
+    assert_int_equal(fx->ops->put_commit(put, 2 * far, &fx->err), 0);
+    uint64_t holes = stat_of(fx, "file").holes;
+    assert_int_equal(fx->ops->file_open(fx->store, "file", &file, &fx->err), 0);
+    check_next_data(fx, file, 0, 0, &at);
+    check_next_data(fx, file, 4, 4, &at);
+    check_next_data(fx, file, 100 * MIB, far, &at);
+    assert_true(at > 100 * MIB || holes == 0);
+    check_next_data(fx, file, far, far, &at);
+    check_next_data(fx, file, far + 100 * MIB, 2 * far, &at);
+    assert_true(at == 2 * far || holes == 0);
+    check_next_data(fx, file, 2 * far, 2 * far, &at);
+    check_next_data(fx, file, 3 * far, 3 * far, &at);
+    fx->ops->file_close(file);
+    assert_true(holes < 2 * far);
+    write_file(fx, "full", "no hole");
+    assert_int_equal(stat_of(fx, "full").holes, 0);
+}
+
 /* ---- atomic and exclusive ---------------------------------------------------------------------- */
 
 static void
@@ -456,6 +493,7 @@ main(int argc, char **argv)
         FIXTURE_TEST(a_put_is_the_file),
         FIXTURE_TEST(commit_sets_exactly_the_size),
         FIXTURE_TEST(gaps_read_as_zeros),
+        FIXTURE_TEST(holes_are_told),
         FIXTURE_TEST(offsets_are_64_bits),
         FIXTURE_TEST(an_atomic_put_shows_at_commit_only),
         FIXTURE_TEST(abort_leaves_nothing),

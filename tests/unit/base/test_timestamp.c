@@ -47,6 +47,16 @@ what_is_printed_is_read_back(void **state)
             assert_true(timestamp_parse(buf, 1, &back));
             assert_true(back == t);
         }
+        /* Neither end of the years that are read is moved out of them by a zone. */
+        static const char *const ends[] = {"9999-12-31 23:59:00-05", "9999-12-31 23:59:59Z", "1970-01-01 00:00:01Z"};
+        for (size_t k = 0; k < sizeof ends / sizeof ends[0]; k++) {
+            int64_t t, back;
+            char buf[TIMESTAMP_SIZE];
+            if (!timestamp_parse(ends[k], 1, &t))
+                continue;
+            timestamp_format(t, buf);
+            assert_true(timestamp_parse(buf, 1, &back) && back == t);
+        }
     }
 }
 

@@ -130,8 +130,10 @@ existing_directories_are_not_touched(void **state)
     struct gsp_error err;
     struct conf_file *conf = some_conf();
     mem_catalog(&s);
+    mem_put(&s, "backups/main/file", "x");
     fails(instance_create(&s, "main", conf, &err), GSP_E_EXIST);
     assert_string_equal(err.msg, "Instance 'main' backup directory already exists: '/mem/backups/main'");
+    ok(store_remove(&s, "backups/main/file", &err));
     ok(store_remove(&s, "backups/main", &err));
     mem_put(&s, "wal/main/segment", "x");
     fails(instance_create(&s, "main", conf, &err), GSP_E_EXIST);
@@ -166,6 +168,29 @@ a_failed_creation_leaves_nothing(void **state)
         store_close(&s);
     }
     conf_file_free(conf);
+}
+
+/* What a crash leaves of init, add-instance and set-config. */
+static void
+interrupted_commands_can_be_repeated(void **state)
+{
+    (void)state;
+    struct store s;
+    struct gsp_error err;
+    struct conf_file *conf = some_conf();
+    mem_store(&s);
+    ok(store_mkdir(&s, "backups", 0700, GSP_MKDIR_PARENTS, &err));
+    ok(catalog_init(&s, &err));
+    fails(catalog_init(&s, &err), GSP_E_EXIST);
+    ok(store_mkdir(&s, "backups/new", 0700, 0, &err));
+    ok(store_mkdir(&s, "wal/new", 0700, 0, &err));
+    mem_put(&s, "backups/new/pg_probackup.conf-17-0.tmp", "pg");
+    ok(instance_create(&s, "new", conf, &err));
+    fails(instance_create(&s, "new", conf, &err), GSP_E_EXIST);
+    ok(instance_remove(&s, "new", &err));
+    assert_int_equal(store_exists(&s, "backups/new", &err), 0);
+    conf_file_free(conf);
+    store_close(&s);
 }
 
 static void
@@ -211,6 +236,7 @@ main(void)
         cmocka_unit_test(instances_are_made_listed_and_removed),
         cmocka_unit_test(existing_directories_are_not_touched),
         cmocka_unit_test(a_failed_creation_leaves_nothing),
+        cmocka_unit_test(interrupted_commands_can_be_repeated),
         cmocka_unit_test(unknown_things_keep_an_instance),
         cmocka_unit_test(a_missing_configuration_is_told),
     };

@@ -131,6 +131,11 @@ bad_lines_are_refused(void **state)
         "\"compress_alg\":\"none\"}",
         "{\"path\":\"x\", \"size\":\"1\", \"mode\":\"1\", \"is_datafile\":\"0\", \"crc\":\"1\", \"compress_alg\":\"\"}",
         "{\"path\":\"x\", \"size\":\"1\", \"mode\":\"1\", \"is_datafile\":\"0\", \"crc\":\"1\"}",
+        /* directories with content */
+        "{\"path\":\"x\", \"size\":\"1\", \"mode\":\"16832\", \"is_datafile\":\"0\", \"crc\":\"1\", "
+        "\"compress_alg\":\"none\"}",
+        "{\"path\":\"x\", \"size\":\"0\", \"mode\":\"16832\", \"is_datafile\":\"1\", \"crc\":\"1\", "
+        "\"compress_alg\":\"none\"}",
     };
     struct gsp_error err;
     struct file_entry f;

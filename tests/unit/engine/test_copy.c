@@ -236,6 +236,14 @@ disturb(struct spy *spy, const char *path, uint64_t offset, const struct iovec *
 }
 
 static void
+disturb_stat(struct spy *spy, const char *path, struct gsp_stat *st)
+{
+    const struct weather *w = spy->arg;
+    if (strcmp(path, w->path) == 0 && w->truncate_at_read != 0 && w->reads >= w->truncate_at_read)
+        st->size = w->truncate_to;
+}
+
+static void
 torn_pages_are_read_again(void **state)
 {
     (void)state;
@@ -345,6 +353,7 @@ files_truncated_meanwhile_end_where_they_end(void **state)
         copy_fixture_open(&f, i % 2 == 0);
         add_pages(&f, "1", cases[i].pages);
         f.data_spy.after_read = disturb;
+        f.data_spy.after_stat = disturb_stat;
         f.data_spy.arg = &w;
         ok(copy_files(&f.copy, 1, 0, &err));
         commit_map(&f);
@@ -370,11 +379,54 @@ other_files_truncated_meanwhile_too(void **state)
     copy_fixture_open(&f, 0);
     add_source(&f, "conf", bytes, LEN, LEN, GSP_CLASS_COPY);
     f.data_spy.after_read = disturb;
+    f.data_spy.after_stat = disturb_stat;
     f.data_spy.arg = &w;
     ok(copy_files(&f.copy, 1, 0, &err));
     assert_int_equal(source(&f, "conf")->entry.size, LEFT);
     assert_int_equal(source(&f, "conf")->entry.crc, crc32c(0, bytes, LEFT));
     copy_fixture_close(&f);
+}
+
+/* arg: unsigned, how many reads give half of what there is. */
+static void
+halve(struct spy *spy, const char *path, uint64_t offset, const struct iovec *iov, int64_t *got)
+{
+    unsigned *left = spy->arg;
+    (void)path;
+    (void)offset;
+    (void)iov;
+    if (*left > 0) {
+        --*left;
+        *got /= 2;
+    }
+}
+
+static void
+a_short_read_is_not_the_end_of_a_file(void **state)
+{
+    (void)state;
+    struct gsp_error err;
+    for (unsigned times = 1; times < 100; times += 98) {
+        struct copy_fixture f;
+        unsigned left = times;
+        char bytes[1000];
+        memset(bytes, 'x', sizeof bytes);
+        copy_fixture_open(&f, 0);
+        add_pages(&f, "1", 6);
+        add_source(&f, "conf", bytes, sizeof bytes, sizeof bytes, GSP_CLASS_COPY);
+        f.data_spy.after_read = halve;
+        f.data_spy.arg = &left;
+        if (times == 1) {
+            ok(copy_files(&f.copy, 1, 0, &err));
+            commit_map(&f);
+            assert_stored_as_made(&f, "1", 6);
+            assert_int_equal(source(&f, "conf")->entry.size, sizeof bytes);
+        } else {
+            fails(copy_files(&f.copy, 1, 0, &err), GSP_E_IO);
+            assert_non_null(strstr(err.msg, "reading stops at byte "));
+        }
+        copy_fixture_close(&f);
+    }
 }
 
 /* ---- other files ---------------------------------------------------------------------------------- */
@@ -557,6 +609,7 @@ main(void)
         cmocka_unit_test(torn_pages_newer_than_the_start_are_left_to_wal),
         cmocka_unit_test(files_truncated_meanwhile_end_where_they_end),
         cmocka_unit_test(other_files_truncated_meanwhile_too),
+        cmocka_unit_test(a_short_read_is_not_the_end_of_a_file),
         cmocka_unit_test(runs_of_zeros_become_holes),
         cmocka_unit_test(full_storages_are_told_with_the_file),
         cmocka_unit_test(the_control_file_is_read_until_it_is_whole),

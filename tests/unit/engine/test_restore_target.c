@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine_test.h"
 
+#include "core/engine/restore_mark.h"
 #include "core/engine/restore_target.h"
 
 /* ---- a storage with a place in memory for each root ----------------------------------------------- */
@@ -76,6 +77,16 @@ place_symlink(void *store, const char *target, const char *path, struct gsp_erro
     return 0;
 }
 
+static int
+place_readlink(void *store, const char *path, char *buf, uint32_t size, struct gsp_error *err)
+{
+    const struct place *p = place_of(store);
+    if (strcmp(p->link_path, path) != 0)
+        return gsp_fail(err, GSP_E_NOENT, 0, "no such link");
+    (void)snprintf(buf, size, "%s", p->link_target);
+    return 0;
+}
+
 /* ---- fixture -------------------------------------------------------------------------------------- */
 
 struct fixture {
@@ -84,6 +95,7 @@ struct fixture {
     struct engine e;
     struct stored_backup sb;
     struct restore_target t;
+    struct gsp_dialect_ops dialect;
 };
 
 static void
@@ -109,6 +121,7 @@ fixture_open(struct fixture *f, const char *map)
     f->ops.close = place_close;
     f->ops.space = place_space;
     f->ops.symlink = place_symlink;
+    f->ops.readlink = place_readlink;
     f->plugin = (struct gsp_plugin){.struct_size = sizeof f->plugin,
         .abi_major = GSP_ABI_MAJOR,
         .kind = GSP_KIND_STORAGE,
@@ -155,23 +168,53 @@ fixture_close(struct fixture *f)
         storage_mem_ops.close(places[--n_places].mem);
 }
 
+enum { SYSTEM_ID = 42 };
+
+/* The toy's clusters have one more thing here: the number behind the CRC of their control file. */
+static int
+numbered_parse(const void *control, uint32_t len, struct gsp_cluster *ret, struct gsp_error *err)
+{
+    int rc = toy_control_parse(control, len, ret, err);
+    if (rc == 0)
+        ret->system_id = load_le32((const uint8_t *)control + 4);
+    return rc;
+}
+
 static int
 open_target(struct fixture *f, const struct tablespace_mapping *mappings, size_t n, struct gsp_error *err)
 {
     struct restore_options opts = {.pgdata = "/new", .mappings = mappings, .n_mappings = n};
+    f->dialect = toy_dialect;
+    f->dialect.control_parse = numbered_parse;
     restore_target_close(&f->t);
-    return restore_target_open(&f->t, &f->e, &opts, &f->sb, &toy_dialect, err);
+    return restore_target_open(&f->t, &f->e, &opts, &f->sb, &f->dialect, SYSTEM_ID, err);
+}
+
+static void
+put_file(const char *root, const char *path, const void *data, size_t len)
+{
+    struct gsp_error err;
+    struct store s = {.ops = &storage_mem_ops, .handle = place_at(root)->mem, .root = root};
+    ok(store_mkdir(&s, "", 0700, GSP_MKDIR_PARENTS, &err));
+    s.limits.io_max = 65536;
+    ok(store_write_all(&s, path, 0600, 0, data, len, &err));
 }
 
 /* A place with a file in it. */
 static void
 occupy(const char *root)
 {
-    struct gsp_error err;
-    struct store s = {.ops = &storage_mem_ops, .handle = place_at(root)->mem, .root = root};
-    ok(store_mkdir(&s, "", 0700, GSP_MKDIR_PARENTS, &err));
-    s.limits.io_max = 65536;
-    mem_put(&s, "file", "x");
+    put_file(root, "file", "x", 1);
+}
+
+/* What a restore of the cluster with this number writes first. */
+static void
+put_mark(const char *root, uint32_t system_id)
+{
+    uint8_t control[8];
+    store_le32(control + 4, system_id);
+    store_le32(control, crc32c(0, control + 4, 4));
+    put_file(root, RESTORE_MARK, control, sizeof control);
 }
 
 static uint32_t
@@ -238,6 +281,8 @@ impossible_places_are_refused(void **state)
         {"../x /ts/a\n", {"/ts/a", "/y"}, GSP_E_CORRUPT, "tablespace_map"},
         {"7x /ts/a\n", {"/ts/a", "/y"}, GSP_E_CORRUPT, "tablespace"},
         {"77 ts/a\n", {"ts/a", "y"}, GSP_E_CORRUPT, ""},
+        {"77 /ts/../new\n78 /ts/b\n", {"/ts/b", "/y"}, GSP_E_CORRUPT, "'/ts/../new'"},
+        {"77 /ts/a\n", {"/ts/a", "/y/../new/z"}, GSP_E_CORRUPT, "'/y/../new/z'"},
         {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/full"}, GSP_E_EXIST, "not empty: \"/full\""},
         {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/small"}, GSP_E_NOSPC, "'/small': 40kB are free, 40kB are needed"},
     };
@@ -275,6 +320,12 @@ each_place_needs_room_for_its_part(void **state)
     place_at("/ts/a")->free_bytes--;
     fails(open_target(&f, NULL, 0, &err), GSP_E_NOSPC);
     assert_non_null(strstr(err.msg, "'/ts/a'"));
+    /* Sizes out of a hostile list: the sum does not wrap around to something small. */
+    place_at("/ts/a")->free_bytes = place_at("/new")->free_bytes = INT64_MAX / 2;
+    for (int i = 0; i < 4; i++)
+        add(&f, i % 2 ? "spaces/780x" : "spaces/77/x", S_IFREG | 0600, INT64_MAX, 0);
+    assert_int_equal(restore_bytes_needed(&f.sb), INT64_MAX);
+    fails(open_target(&f, NULL, 0, &err), GSP_E_NOSPC);
     fixture_close(&f);
 }
 
@@ -288,6 +339,7 @@ directories_and_links_are_made(void **state)
     add(&f, "spaces/9%22", S_IFDIR | 0700, 0, 0);
     f.sb.list.entries[f.sb.list.n - 1].encoded = 1;
     ok(open_target(&f, NULL, 0, &err));
+    ok(restore_target_clear(&f.t, &err));
     ok(restore_target_prepare(&f.t, &f.sb, &err));
     assert_true(exists("/new", "base") && exists("/new", "spaces") && exists("/new", "spaces/78"));
     assert_true(exists("/new", "spaces/9\""));
@@ -314,6 +366,7 @@ malformed_names_are_refused(void **state)
     add(&f, "spaces/9%2", S_IFDIR | 0755, 0, 0);
     f.sb.list.entries[f.sb.list.n - 1].encoded = 1;
     ok(open_target(&f, NULL, 0, &err));
+    ok(restore_target_clear(&f.t, &err));
     fails(restore_target_prepare(&f.t, &f.sb, &err), GSP_E_CORRUPT);
     fails(restore_target_set_modes(&f.t, &f.sb, &err), GSP_E_CORRUPT);
     fixture_close(&f);
@@ -327,13 +380,15 @@ failures_of_the_places_are_told(void **state)
     struct gsp_error err;
     fixture_open(&f, "77 /ts/a\n");
     ok(open_target(&f, NULL, 0, &err));
+    ok(restore_target_clear(&f.t, &err));
     storage_mem_fail_writes(place_at("/ts/a")->mem, 0, UINT64_MAX, EACCES);
     fails(restore_target_prepare(&f.t, &f.sb, &err), GSP_E_PERM);
     assert_non_null(strstr(err.msg, "tablespace 77: "));
     fixture_close(&f);
     fixture_open(&f, NULL);
     ok(open_target(&f, NULL, 0, &err));
-    storage_mem_fail_writes(place_at("/new")->mem, 2, UINT64_MAX, ENOSPC);
+    ok(restore_target_clear(&f.t, &err));
+    storage_mem_fail_writes(place_at("/new")->mem, 1, UINT64_MAX, ENOSPC);
     fails(restore_target_prepare(&f.t, &f.sb, &err), GSP_E_NOSPC);
     fixture_close(&f);
 }
@@ -358,6 +413,81 @@ destinations_must_be_ours_and_empty(void **state)
     fixture_close(&f);
 }
 
+static void
+an_unfinished_restore_is_cleared_away(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "77 /ts/a\n");
+    occupy("/new");
+    put_mark("/new", SYSTEM_ID);
+    occupy("/ts/a");
+    fails(open_target(&f, NULL, 0, &err), GSP_E_EXIST); /* nothing says that the tablespace is ours */
+    assert_non_null(strstr(err.msg, "\"/ts/a\""));
+    ok(place_symlink(place_at("/new")->mem, "/ts/a", "spaces/77", &err));
+    ok(open_target(&f, NULL, 0, &err));
+    assert_true(exists("/new", "file") && exists("/ts/a", "file"));
+    put_file("/new", RESTORE_OWNER "-7-0.tmp", "x", 1);
+    ok(restore_target_clear(&f.t, &err));
+    assert_true(!exists("/new", "file") && !exists("/ts/a", "file") && exists("/new", RESTORE_MARK));
+    assert_false(exists("/new", RESTORE_OWNER "-7-0.tmp"));
+    /* Now it is ours, and we are alive. */
+    fails(open_target(&f, NULL, 0, &err), GSP_E_LOCKED);
+    assert_non_null(strstr(err.msg, "is restoring into '/new'"));
+    fixture_close(&f);
+}
+
+static void
+whoever_was_disturbed_does_not_finish(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, NULL);
+    ok(open_target(&f, NULL, 0, &err));
+    ok(restore_target_clear(&f.t, &err));
+    put_mark("/new", SYSTEM_ID);
+    put_file("/new", RESTORE_OWNER, "exclusive 1 1 boot host\n", 24);
+    fails(restore_mark_finish(&f.t.store, "control", 0, &err), GSP_E_LOCKED);
+    assert_false(exists("/new", "control"));
+    ok(restore_mark_claim(&f.t.store, &err));
+    ok(restore_mark_finish(&f.t.store, "control", 0, &err));
+    assert_true(exists("/new", "control") && !exists("/new", RESTORE_MARK) && !exists("/new", RESTORE_OWNER));
+    fixture_close(&f);
+}
+
+static void
+only_an_unfinished_restore_of_the_same_cluster_is(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct fixture f;
+        struct gsp_error err;
+        fixture_open(&f, NULL);
+        occupy("/new");
+        if (i == 1)
+            put_mark("/new", SYSTEM_ID + 1);
+        if (i == 2)
+            put_file("/new", RESTORE_MARK, "half", 4);
+        if (i == 3) { /* a whole cluster, whatever else it holds */
+            put_mark("/new", SYSTEM_ID);
+            put_file("/new", "control", "x", 1);
+        }
+        fails(open_target(&f, NULL, 0, &err), GSP_E_EXIST);
+        assert_non_null(strstr(err.msg, "is not empty: \"/new\""));
+        assert_true(exists("/new", "file"));
+        fixture_close(&f);
+    }
+    /* Nothing but the mark: killed while it was written. */
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, NULL);
+    put_file("/new", RESTORE_MARK, "half", 4);
+    ok(open_target(&f, NULL, 0, &err));
+    fixture_close(&f);
+}
+
 int
 main(void)
 {
@@ -369,6 +499,9 @@ main(void)
         cmocka_unit_test(malformed_names_are_refused),
         cmocka_unit_test(failures_of_the_places_are_told),
         cmocka_unit_test(destinations_must_be_ours_and_empty),
+        cmocka_unit_test(an_unfinished_restore_is_cleared_away),
+        cmocka_unit_test(whoever_was_disturbed_does_not_finish),
+        cmocka_unit_test(only_an_unfinished_restore_of_the_same_cluster_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -378,6 +378,26 @@ odd_names_are_encoded_in_the_list_only(void **state)
 }
 
 static void
+encoded_names_must_fit_the_catalog(void **state)
+{
+    (void)state;
+    static char longest[86], longer[87];
+    memset(longest, '"', 85); /* 255 bytes encoded */
+    memset(longer, '"', 86);
+    const struct name names[] = {{"", longest, 'd', NULL}, {longest, longest, 'f', NULL}, {longest, longer, 'f', NULL}};
+    struct tree t = {.names = names, .n = 2};
+    struct result r;
+    struct gsp_error err;
+    ok(scan(&r, &t, 0, &err));
+    assert_int_equal(r.list.n_files, 1);
+    result_clear(&r);
+    t.n = 3;
+    fails(scan(&r, &t, 0, &err), GSP_E_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "258 bytes, 255 are possible"));
+    result_clear(&r);
+}
+
+static void
 directories_may_vanish_meanwhile(void **state)
 {
     (void)state;
@@ -500,6 +520,7 @@ main(void)
         cmocka_unit_test(loops_of_links_are_left),
         cmocka_unit_test(dangling_links_are_told_and_left_out),
         cmocka_unit_test(odd_names_are_encoded_in_the_list_only),
+        cmocka_unit_test(encoded_names_must_fit_the_catalog),
         cmocka_unit_test(directories_may_vanish_meanwhile),
         cmocka_unit_test(nesting_has_a_limit),
         cmocka_unit_test(paths_have_a_limit),

@@ -409,6 +409,59 @@ maps_and_files_must_agree(void **state)
 }
 
 static void
+list_too_few_blocks(struct filelist *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        list->entries[i].n_blocks -= list->entries[i].n_blocks > 0;
+}
+
+static void
+list_too_many_blocks(struct filelist *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        list->entries[i].n_blocks += list->entries[i].n_blocks > 0;
+}
+
+static void
+full_backups_hold_every_block(void **state)
+{
+    (void)state;
+    static void (*const ways[])(struct filelist *) = {list_too_few_blocks, list_too_many_blocks};
+    static const char *const said[] = {"more blocks than the listed 4", "5 blocks instead of the listed 6"};
+    for (size_t i = 0; i < 2; i++) {
+        struct stored_fixture f;
+        struct gsp_error err;
+        uint32_t n;
+        copy_something(&f, 1);
+        open_stored(&f, ways[i]);
+        ok(read_whole(&f, "1", 1, &n, &err)); /* an increment holds what it holds */
+        f.b.mode = strdup("FULL");
+        fails(read_whole(&f, "1", 1, &n, &err), GSP_E_CORRUPT);
+        assert_non_null(strstr(err.msg, said[i]));
+        stored_fixture_close(&f);
+    }
+}
+
+static void
+lists_name_a_file_once(void **state)
+{
+    (void)state;
+    struct stored_fixture f;
+    struct stored_backup sb;
+    struct gsp_error err;
+    auto_filelist list = {0};
+    copy_something(&f, 0);
+    open_stored(&f, NULL);
+    ok(filelist_read(&f.copied.repo, BACKUP_DIR "/backup_content.control", 0, &list, &err));
+    list.entries[0].path = list.entries[1].path;
+    ok(filelist_write(&f.copied.repo, BACKUP_DIR "/backup_content.control", &list, &f.b.content_crc, &err));
+    fails(stored_backup_open(&sb, &f.e, &f.b, &err), GSP_E_CORRUPT);
+    assert_non_null(strstr(err.msg, "twice"));
+    stored_backup_close(&sb);
+    stored_fixture_close(&f);
+}
+
+static void
 name_a_strange_compressor(struct filelist *list)
 {
     for (size_t i = 0; i < list->n; i++)
@@ -628,6 +681,8 @@ main(void)
         cmocka_unit_test(damaged_files_are_corrupt),
         cmocka_unit_test(missing_files_are_told),
         cmocka_unit_test(maps_and_files_must_agree),
+        cmocka_unit_test(full_backups_hold_every_block),
+        cmocka_unit_test(lists_name_a_file_once),
         cmocka_unit_test(missing_compressors_fail_only_their_files),
         cmocka_unit_test(compressed_pages_need_a_compressor),
         cmocka_unit_test(hostile_backups_are_refused),

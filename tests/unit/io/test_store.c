@@ -202,6 +202,15 @@ puts_without_commit_leave_nothing(void **state)
     store_close(&s);
 }
 
+static int
+find_too_early(void *file, uint64_t offset, uint64_t *ret_offset, struct gsp_error *err)
+{
+    (void)file;
+    (void)err;
+    *ret_offset = offset - 1;
+    return 0;
+}
+
 static void
 storages_that_miscount_are_found_out(void **state)
 {
@@ -217,6 +226,12 @@ storages_that_miscount_are_found_out(void **state)
     ok(store_file_open(&s, "f", &f, &err));
     err = (struct gsp_error){0};
     assert_int_equal(store_file_pread(&f, buf, 4, 0, &err), GSP_E_BUG);
+    ops.next_data = NULL; /* a storage that does not tell: all is data */
+    uint64_t next = 0;
+    ok(store_file_next_data(&f, 3, &next, &err));
+    assert_int_equal(next, 3);
+    ops.next_data = find_too_early;
+    fails(store_file_next_data(&f, 3, &next, &err), GSP_E_BUG);
     store_file_close(&f);
     store_close(&s);
     ops.pwritev = write_too_little;
