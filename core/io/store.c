@@ -55,12 +55,12 @@ store_stat(struct store *s, const char *path, struct gsp_stat *ret, struct gsp_e
     return s->ops->stat(s->handle, path, ret, err);
 }
 
-int
-store_exists(struct store *s, const char *path, struct gsp_error *err)
+/* 1 and its stat, 0 when there is nothing of that name, or a code. */
+static int
+find(struct store *s, const char *path, struct gsp_stat *ret, struct gsp_error *err)
 {
-    struct gsp_stat st;
     struct gsp_error probe = {0};
-    int rc = store_stat(s, path, &st, &probe);
+    int rc = store_stat(s, path, ret, &probe);
     if (rc == GSP_E_NOENT)
         return 0;
     if (rc != 0) {
@@ -68,6 +68,13 @@ store_exists(struct store *s, const char *path, struct gsp_error *err)
         return rc;
     }
     return 1;
+}
+
+int
+store_exists(struct store *s, const char *path, struct gsp_error *err)
+{
+    struct gsp_stat st;
+    return find(s, path, &st, err);
 }
 
 static int
@@ -186,14 +193,9 @@ int
 store_remove_tree(struct store *s, const char *path, struct gsp_error *err)
 {
     struct gsp_stat st;
-    struct gsp_error probe = {0};
-    int rc = store_stat(s, path, &st, &probe);
-    if (rc == GSP_E_NOENT)
-        return 0;
-    if (rc != 0) {
-        *err = probe;
+    int rc = find(s, path, &st, err);
+    if (rc <= 0)
         return rc;
-    }
     return is_tree(&st) ? remove_tree(s, path, err) : store_remove(s, path, err);
 }
 

@@ -148,11 +148,8 @@ def files(sandbox, report, options):
         where = (sandbox, cluster)
         jobs = [("FULL none", Probackup(*where, "none", part.folder)),
                 ("cp + sync", Copy(sandbox, mirror, part.folder))]
-        # They sync each file for itself, which takes minutes; no target hangs on them.
-        if number == 0:
-            jobs.append(("basebackup plain", Basebackup(*where, "none", part.folder)))
-        if number == 0 and sandbox.pgbackrest:
-            jobs.append(("pgbackrest none", Pgbackrest(*where, "none", part.folder)))
+        # pg_basebackup, and pgBackRest without bundles, sync each file for itself: a quarter of an hour a round.
+        if sandbox.pgbackrest:
             jobs.append(("pgbackrest none, bundles", Pgbackrest(*where, "none", part.folder, bundle=True)))
         full_backups(part, number, cluster, mirror, data_bytes, jobs)
     cluster.stop()

@@ -406,7 +406,8 @@ mem_pwritev(void *put, const struct iovec *iov, uint32_t n, uint64_t offset, str
             rc = fail(err, ENOMEM, "write", p->path);
             break;
         }
-        memcpy(p->data->bytes + offset, iov[i].iov_base, len);
+        if (len > 0)
+            memcpy(p->data->bytes + offset, iov[i].iov_base, len);
         offset += len;
         done += (int64_t)len;
         p->next_offset = offset;
