@@ -70,10 +70,10 @@ run_command(struct cli *cli, int argc, char **argv, struct gsp_error *err)
     int rc = config_new(&cli->cfg, err);
     if (rc == 0)
         rc = registry_new(&cli->reg, err);
-    if (rc == 0)
+    if (rc == 0) {
         config_serve(cli->cfg, cli->reg);
-    if (rc == 0)
         rc = config_load_env(cli->cfg, err);
+    }
     if (rc == 0)
         rc = cli_parse(cli, argc, argv, err);
     if (rc == 0 && cli_given(cli, OPT_HELP))
