@@ -72,7 +72,7 @@ def data(sandbox, report, options):
     for number in part.rounds():
         jobs = data_jobs(part, cluster, mirror)
         full_backups(part, number, cluster, mirror, data_bytes, list(jobs.items()))
-        reading_jobs(part, number, jobs, data_bytes)
+        reading_jobs(part, number, jobs, mirror, data_bytes)
         with open(passes_list, encoding="utf-8") as names:
             argv = [sandbox.programs / "bench-passes", sandbox.plugins, mirror]
             record, text = part.run(number, "passes in memory", "bench-passes", argv, mirror, stdin=names)
@@ -89,14 +89,14 @@ def data_jobs(part, cluster, mirror):
             "FULL pglz": Probackup(*where, "pglz", part.folder),
             "basebackup plain": Basebackup(*where, "none", part.folder),
             "basebackup gzip-1": Basebackup(*where, "gz", part.folder),
-            "cp + sync": Copy(part.sandbox, mirror, part.folder)}
+            "cp + sync": Copy(part.sandbox, mirror, part.folder / "cp")}
     if part.sandbox.pgbackrest:
         jobs["pgbackrest none"] = Pgbackrest(*where, "none", part.folder)
         jobs["pgbackrest gz-1"] = Pgbackrest(*where, "gz", part.folder)
     return jobs
 
 
-def reading_jobs(part, round_number, jobs, data_bytes):
+def reading_jobs(part, round_number, jobs, mirror, data_bytes):
     """validate and restore of this round's backups, and what they are compared with."""
     none, zlib, pglz = jobs["FULL none"], jobs["FULL zlib-1"], jobs["FULL pglz"]
     stored_list = part.sandbox.work / "stored-list"
@@ -108,6 +108,7 @@ def reading_jobs(part, round_number, jobs, data_bytes):
             ("validate pglz", pglz, pglz.validate()),
             ("cat of stored files", none, cat(stored_list)),
             ("verify plain", jobs["basebackup plain"], verify_basebackup(jobs["basebackup plain"].target)),
+            ("cp + sync, beside restore", none, Copy(part.sandbox, mirror, target).argv),
             ("restore none, no validation", none, none.restore(target, "--no-validate")),
             ("restore none", none, none.restore(target)),
             ("restore zlib, no validation", zlib, zlib.restore(target, "--no-validate")),
@@ -115,7 +116,7 @@ def reading_jobs(part, round_number, jobs, data_bytes):
     for key, name in (("pgbackrest none", "restore none"), ("pgbackrest gz-1", "restore gz")):
         if key in jobs:
             work.append((name, jobs[key], jobs[key].restore(target)))
-    tools = {"cat of stored files": "cat", "verify plain": "pg_verifybackup"}
+    tools = {"cat of stored files": "cat", "verify plain": "pg_verifybackup", "cp + sync, beside restore": "cp"}
     for name, job, argv in alternated(work, round_number):
         if "restore" in name and job.tool == "pgBackRest":
             make_dir(target)
@@ -147,7 +148,7 @@ def files(sandbox, report, options):
     for number in part.rounds():
         where = (sandbox, cluster)
         jobs = [("FULL none", Probackup(*where, "none", part.folder)),
-                ("cp + sync", Copy(sandbox, mirror, part.folder))]
+                ("cp + sync", Copy(sandbox, mirror, part.folder / "cp"))]
         # pg_basebackup, and pgBackRest without bundles, sync each file for itself: a quarter of an hour a round.
         if sandbox.pgbackrest:
             jobs.append(("pgbackrest none, bundles", Pgbackrest(*where, "none", part.folder, bundle=True)))

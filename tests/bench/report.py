@@ -165,8 +165,8 @@ class Report:
     def reading_targets(self, row):
         def cpu(work, tool="gs_probackup"):
             return self.median("data", work, tool).cpu_s
-        row("restore none --no-validate, CPU", cpu("restore none, no validation"), "s", cpu("cp + sync", "cp"), "cp + sync",
-            1.3)
+        row("restore none --no-validate, CPU", cpu("restore none, no validation"), "s",
+            cpu("cp + sync, beside restore", "cp"), "cp + sync", 1.3)
         if self.median("data", "restore gz", "pgBackRest"):
             row("restore zlib --no-validate, CPU", cpu("restore zlib, no validation"), "s",
                 cpu("restore gz", "pgBackRest"), "pgBackRest gz-1", 1 / 1.5)

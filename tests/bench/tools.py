@@ -133,13 +133,13 @@ pg1-user={cluster.superuser}
 
 
 class Copy:
-    """cp of exactly the files that a backup copies, made durable as a backup is."""
+    """cp of exactly the files that a backup copies, and a restore writes, made durable as by them."""
 
     tool = "cp"
     wal = Path("/nonexistent")
 
-    def __init__(self, sandbox, mirror, folder):
-        self.target = folder / "cp"
+    def __init__(self, sandbox, mirror, target):
+        self.target = target
         self.argv = ["sh", "-c", f'{sandbox.copy_command()} "$1" "$2" && sync -f "$2"', "sh", mirror, self.target]
 
     def prepare(self):
