@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <time.h>
-#include <unistd.h>
 
 #define TICK_US 200000
 #define ABANDON_US 600000 /* how long a stopped statement may take to end, */

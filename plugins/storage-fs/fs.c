@@ -139,7 +139,6 @@ fs_limits(void *store, struct gsp_limits *ret, struct gsp_error *err)
     return 0;
 }
 
-/* One directory with exactly this mode; one that is there already is fine, and keeps its own. Returns an errno. */
 /* Make the name of a directory durable. Returns an errno. */
 static int
 sync_parent(const char *full)
@@ -156,6 +155,7 @@ sync_parent(const char *full)
     return failed;
 }
 
+/* One directory with exactly this mode; with may_exist one that is there is fine as it is. Returns an errno. */
 static int
 make_dir(const char *full, mode_t mode, int may_exist)
 {
