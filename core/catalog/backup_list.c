@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/cleanup.h"
 #include "core/base/log.h"
 #include "core/base/path.h"
 #include "core/catalog/catalog.h"
@@ -133,6 +134,31 @@ backup_is_descendant(const struct backup_list *list, const struct backup *b, con
         b = b->parent_id[0] != '\0' ? backup_list_find(list, b->parent_id) : NULL;
     }
     return 0;
+}
+
+int
+backup_chain(const struct backup_list *list, const struct backup *b, const struct backup ***ret, size_t *ret_n,
+    struct gsp_error *err)
+{
+    auto_free const struct backup **chain = calloc(list->n + 1, sizeof *chain);
+    size_t n = 0;
+    if (chain == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    for (const struct backup *at = b; at != NULL; at = backup_list_find(list, at->parent_id)) {
+        if (n > 0 && n >= list->n)
+            return gsp_fail(err, GSP_E_CORRUPT, 0, "the parents of backup %s form a circle", b->id);
+        chain[n++] = at;
+        if (backup_is_full(at)) {
+            *ret = steal(&chain);
+            *ret_n = n;
+            return 0;
+        }
+    }
+    const char *missing = chain[n - 1]->parent_id;
+    (void)gsp_fail(err, GSP_E_NOENT, 0, "backup %s has no FULL backup: its ancestor %s is missing", b->id,
+        missing[0] != '\0' ? missing : "(not named)");
+    (void)snprintf(err->where, sizeof err->where, "%s", missing);
+    return err->code;
 }
 
 /* ---- writing ---- */

@@ -40,6 +40,11 @@ void backup_list_clear(struct backup_list *list);
 struct backup *backup_list_find(const struct backup_list *list, const char *id);
 /* backup_is_descendant - is b the backup `ancestor` or made on top of it? Bounded on cyclic parents. */
 int backup_is_descendant(const struct backup_list *list, const struct backup *b, const char *ancestor);
+/* backup_chain - b and its ancestors down to the FULL one.
+ * out    ret: malloc'ed array of borrowed backups, [0] is b, the last one FULL
+ * errors NOENT a parent is missing: err->where is its id; CORRUPT the parents form a circle */
+int backup_chain(const struct backup_list *list, const struct backup *b, const struct backup ***ret, size_t *ret_n,
+    struct gsp_error *err);
 
 /* backup_path - "backups/<instance>/<dir>[/<name>]" in buf of PATH_SIZE. errors BUG when too long */
 int backup_path(char *buf, const char *instance, const struct backup *b, const char *name, struct gsp_error *err);

@@ -17,31 +17,48 @@
 extern "C" {
 #endif
 
-#define GSP_PLAN_ALL 1u /* the whole file */
+/* What to take of a file. */
+#define GSP_PLAN_ALL 1u    /* every block; of an unchanged file nothing, see GSP_FILE_IN_PARENT */
+#define GSP_PLAN_BLOCKS 2u /* the blocks that the change map names, and those behind the parent's end of the file */
+#define GSP_PLAN_LSN 3u    /* the blocks whose page LSN is `lsn` or later, those without an LSN, and the same */
 
-/* One file as the source scan saw it. */
+/* Flags of a file. */
+#define GSP_FILE_IN_PARENT 1u /* the parent backup has it */
+#define GSP_FILE_TRACKED 2u   /* gsp_class.relation: a page LSN or a change map tells what changed in it */
+
+/* One file as the source scan saw it. BLOCKS and LSN need both flags; ALL is right for every file: the core leaves out
+ * what is byte for byte as the parent has it. */
 struct gsp_file {
     const char *path; /* relative to the data directory */
     uint64_t size;    /* bytes at scan time */
     uint32_t action;  /* GSP_CLASS_PAGES or GSP_CLASS_COPY */
-    uint32_t reserved;
+    uint32_t flags;   /* GSP_FILE_* */
 };
 
 struct gsp_plan {
     uint32_t action; /* GSP_PLAN_* */
     uint32_t reserved;
+    gsp_lsn lsn; /* of GSP_PLAN_LSN */
 };
 
 struct gsp_mode_env {
     uint32_t struct_size;
-    uint32_t reserved;
+    uint32_t timeline; /* of this backup */
     const struct gsp_cluster *cluster;
-    gsp_lsn start_lsn; /* of this backup */
+    gsp_lsn start_lsn;        /* of this backup */
+    gsp_lsn parent_start_lsn; /* of the backup it is based on; 0 without GSP_MODE_INCREMENTAL */
+    /* Services of the core, for begin: fill its change map with all changes from the parent's start to this backup's,
+     * from the server's own map or from WAL. Their errors say what the user can do. */
+    void *ctx;
+    int (*map_from_server)(void *ctx, struct gsp_error *err);
+    int (*map_from_wal)(void *ctx, struct gsp_error *err);
 };
+
+#define GSP_MODE_INCREMENTAL 1u /* flag: needs a parent */
 
 struct gsp_mode_ops {
     uint32_t struct_size;
-    uint32_t reserved;
+    uint32_t flags;    /* GSP_MODE_* */
     const char *label; /* as in `backup-mode` of a catalog, e.g. "FULL" */
 
     /* begin - prepare a plan. env is borrowed until end. out ret_plan: freed by end */

@@ -51,6 +51,11 @@ struct gsp_class {
     uint32_t action;  /* GSP_CLASS_* */
     uint32_t db_oid;  /* database the entry belongs to, 0 = none or shared */
     uint32_t segment; /* PAGES: segment number of the file within its relation fork */
+    /* PAGES: the relation whose main fork this is a segment of, as in gsp_change, when a change of any of
+     * its blocks gives the page a new LSN and stands in WAL with the block's number. 0 = not so (other forks): an
+     * incremental backup takes such a file whole whenever it differs. */
+    uint32_t relation;
+    uint32_t space_oid; /* tablespace of the relation, as in gsp_change */
     uint32_t reserved;
 };
 
@@ -90,6 +95,25 @@ struct gsp_wal_source {
     int64_t (*read)(void *ctx, const char *segment, uint64_t offset, void *buf, uint32_t len, struct gsp_error *err);
 };
 
+/* ---- changed blocks ---------------------------------------------------------------------------- */
+
+#define GSP_CHANGE_BLOCKS 1u /* `count` blocks from `block` on were changed */
+#define GSP_CHANGE_FROM 2u   /* every block from `block` on: the relation was made anew, or cut there */
+#define GSP_CHANGE_DATABASE                                                                \
+    3u /* every block of every relation of the database in this tablespace: files were put \
+        * there without a word about their blocks */
+
+/* A change of a relation's main fork. Changes of other forks are left out: nobody asks for them. */
+struct gsp_change {
+    uint32_t kind; /* GSP_CHANGE_* */
+    uint32_t space_oid, db_oid, relation;
+    uint32_t block; /* of the relation, counted over its segments */
+    uint32_t count;
+};
+
+/* Takes changes in batches, in any order, the same one any number of times. Non-zero stops and is returned. */
+typedef int (*gsp_change_cb)(void *arg, const struct gsp_change *changes, uint32_t n, struct gsp_error *err);
+
 struct gsp_dialect_ops {
     uint32_t struct_size;
     uint32_t reserved;
@@ -127,6 +151,15 @@ struct gsp_dialect_ops {
      * errors CORRUPT NOENT, naming LSN and segment */
     int (*wal_verify)(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
         gsp_lsn from, gsp_lsn to, gsp_lsn *ret_end, struct gsp_error *err);
+
+    /* wal_changes - every change in the records that start in [from, to), for mode PAGE. One call is given a part of
+     * the WAL that is to be read, others run beside it on other parts.
+     * in     from: the start of a record, or of a segment: the rest of a record that began before is passed over;
+     *        timeline: of the segment files to read
+     * errors CORRUPT NOENT, naming LSN and segment; UNSUPPORTED when the WAL does not name every change, with the way
+     *        out as hint. NULL = not known for this database: mode PAGE is refused */
+    int (*wal_changes)(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
+        gsp_lsn from, gsp_lsn to, gsp_change_cb cb, void *arg, struct gsp_error *err);
 };
 
 /* ---- session ----------------------------------------------------------------------------------- */
@@ -203,6 +236,14 @@ struct gsp_server_ops {
      * thread own      errors NET SERVER TIMEOUT CANCELLED */
     int (*wal_stream)(void *wal, gsp_lsn from, uint32_t timeline, gsp_wal_cb cb, void *arg, struct gsp_error *err);
     void (*wal_close)(void *wal);
+
+    /* changed_blocks - what the server itself knows of the changes on one timeline in [from, to), for mode PTRACK.
+     * Waits until it has looked at its WAL up to `to`, at most timeout_us. Rows are handed on as they come.
+     * errors UNSUPPORTED (no such map in this version, or switched off: the hint says what to do) NOENT (it does not
+     *        reach back to `from`: the hint says why that happens) TIMEOUT CANCELLED SERVER NET PERM
+     * NULL = this database has none: mode PTRACK is refused */
+    int (*changed_blocks)(void *srv, uint32_t timeline, gsp_lsn from, gsp_lsn to, int64_t timeout_us, gsp_change_cb cb,
+        void *arg, struct gsp_error *err);
 };
 
 #ifdef __cplusplus

@@ -68,6 +68,9 @@ struct gsp_space {
 /* Flags of put_begin. */
 #define GSP_PUT_ATOMIC 1u /* nothing is visible before commit; commit replaces and is durable */
 #define GSP_PUT_EXCL 2u   /* EXIST when the name is taken */
+#define GSP_PUT_UPDATE                                                                           \
+    4u /* the file is there and keeps what is not written over; NOENT without it, EXIST when the \
+        * name is a link. An abort leaves it as far as it was written. Not with the other two. */
 
 struct gsp_put_opts {
     uint32_t struct_size;
@@ -145,6 +148,11 @@ struct gsp_storage_ops {
     /* next_data - where in a file that is open for reading the next bytes may be that are not zero: at offset or
      * behind it, the file's size when none follow. What lies between reads as zeros. NULL = unknown, anywhere. */
     int (*next_data)(void *file, uint64_t offset, uint64_t *ret_offset, struct gsp_error *err);
+
+    /* link - a second name for a regular file of this store: both lead to the same bytes, which nobody writes to any
+     * more, and each can be removed. errors NOENT EXIST UNSUPPORTED (not on this medium, or too many names). NULL, or
+     * UNSUPPORTED: the core copies instead */
+    int (*link)(void *store, const char *from, const char *to, struct gsp_error *err);
 };
 
 #ifdef __cplusplus
