@@ -77,6 +77,7 @@ const struct config_def config_defs[] = {
     {"server.plugin", CONFIG_STRING, CONFIG_IN_YAML, "auto", NULL, NULL},
     {"storage.repo", CONFIG_STRING, CONFIG_IN_YAML, "fs", NULL, NULL},
     {"storage.data", CONFIG_STRING, CONFIG_IN_YAML, "fs", NULL, NULL},
+    {"retention.plugin", CONFIG_STRING, CONFIG_IN_YAML, "standard", NULL, NULL},
     {"catalog.new-modes", CONFIG_BOOL, CONFIG_IN_YAML, "false", NULL, NULL},
 };
 const size_t config_defs_n = sizeof config_defs / sizeof config_defs[0];

@@ -13,7 +13,7 @@
 
 enum { YAML_FILE_MAX = 1024 * 1024, YAML_KEYS_MAX = 1024, YAML_ORIGIN_SIZE = 512 };
 
-static const char sections[] = "plugin, server, mode, compressor, storage, defaults, catalog";
+static const char sections[] = "plugin, server, mode, compressor, storage, retention, defaults, catalog";
 
 /* The file is walked event by event, so that nothing is built from a file that is not ours. */
 struct reader {

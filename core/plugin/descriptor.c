@@ -64,6 +64,10 @@ static const struct required storage_required[] = {
     REQUIRED(gsp_storage_ops, preadv),
     REQUIRED(gsp_storage_ops, file_close),
 };
+static const struct required retention_required[] = {
+    REQUIRED(gsp_retention_ops, plan),
+    REQUIRED(gsp_retention_ops, plan_wal),
+};
 
 static const struct kind {
     uint32_t kind;
@@ -77,6 +81,7 @@ static const struct kind {
     {GSP_KIND_COMPRESSOR, "compressor", sizeof(struct gsp_compressor_ops), compressor_required,
         COUNT(compressor_required)},
     {GSP_KIND_STORAGE, "storage", sizeof(struct gsp_storage_ops), storage_required, COUNT(storage_required)},
+    {GSP_KIND_RETENTION, "retention", sizeof(struct gsp_retention_ops), retention_required, COUNT(retention_required)},
 };
 
 static const struct kind *

@@ -13,6 +13,7 @@ union plugin_ops {
     struct gsp_mode_ops mode;
     struct gsp_compressor_ops compressor;
     struct gsp_storage_ops storage;
+    struct gsp_retention_ops retention;
 };
 
 /* The services one registry's plugins get; they reach the registry through it. */

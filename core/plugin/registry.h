@@ -7,6 +7,7 @@
 #include "gsp/compressor.h"
 #include "gsp/mode.h"
 #include "gsp/plugin.h"
+#include "gsp/retention.h"
 #include "gsp/server.h"
 #include "gsp/storage.h"
 

@@ -49,6 +49,7 @@ typedef uint64_t gsp_lsn;
 #define GSP_KIND_MODE 2u       /* gsp/mode.h */
 #define GSP_KIND_COMPRESSOR 3u /* gsp/compressor.h */
 #define GSP_KIND_STORAGE 4u    /* gsp/storage.h */
+#define GSP_KIND_RETENTION 5u  /* gsp/retention.h */
 
 /* Thread models. ANY: every operation from any thread at any time. HANDLE: one thread at a time on
  * each handle that an open or ctx_new returned; different handles run in parallel. */

@@ -60,6 +60,7 @@ starts_with_the_defaults_of_the_manual(void **state)
         {"server.plugin", "auto"},
         {"storage.repo", "fs"},
         {"storage.data", "fs"},
+        {"retention.plugin", "standard"},
         {"catalog.new-modes", "false"},
     };
     struct config_value value;

@@ -62,7 +62,8 @@ reads_every_section(void **state)
                                "  retention_window: 7\n"
                                "  rw-timeout: 1h\n"
                                "  restore-command: \"cp /a/%f '%p' ; # x\"\n"
-                               "catalog: {new_modes: yes}\n";
+                               "catalog: {new_modes: yes}\n"
+                               "retention: {plugin: gfs, gfs: {weekly: 4}}\n";
     static const struct {
         const char *key, *text, *origin;
     } want[] = {
@@ -77,6 +78,8 @@ reads_every_section(void **state)
         {"rw-timeout", "1h", "site.yaml:18:15"},
         {"restore-command", "cp /a/%f '%p' ; # x", "site.yaml:19:20"},
         {"catalog.new-modes", "true", "site.yaml:20:22"},
+        {"retention.plugin", "gfs", "site.yaml:21:21"},
+        {"retention.gfs.weekly", "4", "site.yaml:21:40"},
     };
     if (parse(cfg, text, &err) != 0)
         fail_msg("%s", err.msg);

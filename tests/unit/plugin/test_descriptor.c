@@ -71,9 +71,9 @@ checks_every_field_of_the_descriptor(void **state)
     assert_null(add(f, &d));
     assert_error(&f->err, GSP_E_BUG, "struct_size of its descriptor", "");
     d = good;
-    d.kind = 5;
+    d.kind = 6;
     assert_null(add(f, &d));
-    assert_error(&f->err, GSP_E_UNSUPPORTED, "kind 5", "");
+    assert_error(&f->err, GSP_E_UNSUPPORTED, "kind 6", "");
     d = good;
     d.thread_model = 3;
     assert_null(add(f, &d));
@@ -132,6 +132,7 @@ misses_required_operations_by_name(void **state)
     struct gsp_mode_ops mode;
     struct gsp_compressor_ops compressor;
     struct gsp_storage_ops storage;
+    struct gsp_retention_ops retention;
     static const char *const server_names[] = {"dialect", "open", "close", "identify", "backup_begin", "backup_end",
         "databases", "wal_open", "wal_stream", "wal_close", NULL};
     static const char *const dialect_names[] = {"control_path", "wal_dir", "label_file", "map_file", "pid_file",
@@ -140,12 +141,15 @@ misses_required_operations_by_name(void **state)
     static const char *const compressor_names[] = {"bound", "ctx_new", "ctx_free", "encode", "decode", NULL};
     static const char *const storage_names[] = {
         "open", "close", "limits", "list", "stat", "file_open", "preadv", "file_close", NULL};
+    static const char *const retention_names[] = {"plan", "plan_wal", NULL};
     fill(&mode, sizeof mode);
     check_required(f, GSP_KIND_MODE, &mode, &mode, sizeof mode, mode_names);
     fill(&compressor, sizeof compressor);
     check_required(f, GSP_KIND_COMPRESSOR, &compressor, &compressor, sizeof compressor, compressor_names);
     fill(&storage, sizeof storage);
     check_required(f, GSP_KIND_STORAGE, &storage, &storage, sizeof storage, storage_names);
+    fill(&retention, sizeof retention);
+    check_required(f, GSP_KIND_RETENTION, &retention, &retention, sizeof retention, retention_names);
     fill(&server, sizeof server);
     fill(&dialect, sizeof dialect);
     server.dialect = &dialect;

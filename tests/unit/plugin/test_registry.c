@@ -49,8 +49,8 @@ static void
 knows_its_kinds(void **state)
 {
     (void)state;
-    static const char *const names[] = {"server", "mode", "compressor", "storage"};
-    for (uint32_t kind = 1; kind <= 4; kind++) {
+    static const char *const names[] = {"server", "mode", "compressor", "storage", "retention"};
+    for (uint32_t kind = 1; kind <= 5; kind++) {
         uint32_t parsed = 0;
         assert_string_equal(plugin_kind_name(kind), names[kind - 1]);
         assert_int_equal(plugin_kind_parse(names[kind - 1], strlen(names[kind - 1]), &parsed), 1);
@@ -58,7 +58,7 @@ knows_its_kinds(void **state)
     }
     uint32_t untouched = 9;
     assert_null(plugin_kind_name(0));
-    assert_null(plugin_kind_name(5));
+    assert_null(plugin_kind_name(6));
     assert_int_equal(plugin_kind_parse("mode", 3, &untouched), 0);
     assert_int_equal(plugin_kind_parse("modes", 5, &untouched), 0);
     assert_int_equal(untouched, 9);
