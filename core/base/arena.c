@@ -23,16 +23,32 @@ arena_new(void)
     return calloc(1, sizeof(struct arena));
 }
 
+static void
+free_blocks(struct arena_block *first)
+{
+    for (struct arena_block *b = first, *next; b != NULL; b = next) {
+        next = b->next;
+        free(b);
+    }
+}
+
 void
 arena_free(struct arena *arena)
 {
     if (arena == NULL)
         return;
-    for (struct arena_block *b = arena->head, *next; b != NULL; b = next) {
-        next = b->next;
-        free(b);
-    }
+    free_blocks(arena->head);
     free(arena);
+}
+
+void
+arena_reset(struct arena *arena)
+{
+    if (arena->head == NULL)
+        return;
+    free_blocks(arena->head->next);
+    arena->head->next = NULL;
+    arena->head->used = 0;
 }
 
 void

@@ -10,6 +10,8 @@ struct arena;
 /* arena_new - NULL when out of memory. */
 struct arena *arena_new(void);
 void arena_free(struct arena *arena);
+/* arena_reset - forget all that was allocated; one block is kept for what comes. */
+void arena_reset(struct arena *arena);
 /* arena_alloc - n zeroed bytes aligned to 8, NULL when out of memory. */
 void *arena_alloc(struct arena *arena, size_t n);
 /* arena_strndup - a NUL-terminated copy. */

@@ -43,6 +43,37 @@ set_dir(struct backup *b, const char *dir, struct gsp_error *err)
     return b->dir != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
 }
 
+static int
+is_merge_dir(const char *dir, const char *id)
+{
+    return strncmp(dir, MERGE_BUILD_PREFIX, strlen(MERGE_BUILD_PREFIX)) == 0 &&
+           strcmp(dir + strlen(MERGE_BUILD_PREFIX), id) == 0;
+}
+
+static int
+by_entry_name(const void *name, const void *entry)
+{
+    return strcmp(name, ((const struct store_entry *)entry)->name);
+}
+
+static int
+is_listed(const struct store_listing *names, const char *prefix, const char *id)
+{
+    char name[BACKUP_ID_SIZE + 16];
+    if (snprintf(name, sizeof name, "%s%s", prefix, id) >= (int)sizeof name)
+        return 0;
+    return bsearch(name, names->entries, names->n, sizeof *names->entries, by_entry_name) != NULL;
+}
+
+/* Between its two renames a merge has put the old backup aside and not yet the merged one in its place. */
+static int
+stands_in(const struct store_listing *names, const char *dir)
+{
+    const char *id = dir + strlen(MERGE_BUILD_PREFIX);
+    return strncmp(dir, MERGE_BUILD_PREFIX, strlen(MERGE_BUILD_PREFIX)) == 0 && !is_listed(names, "", id) &&
+           is_listed(names, MERGE_ASIDE_PREFIX, id);
+}
+
 /* A directory as an entry, whatever its control file is like. */
 static int
 read_entry(struct store *repo, const char *instance, const char *dir, struct backup *ret, struct gsp_error *err)
@@ -60,7 +91,7 @@ read_entry(struct store *repo, const char *instance, const char *dir, struct bac
         (void)snprintf(ret->id, sizeof ret->id, "%s", dir);
         if (backup_id_parse(dir, &ret->start_time))
             backup_id_format(ret->start_time, ret->id);
-    } else if (strcmp(ret->id, dir) != 0) {
+    } else if (strcmp(ret->id, dir) != 0 && !is_merge_dir(dir, ret->id)) {
         log_warning("backup ID in control file \"%s/backups/%s/%s/backup.control\" doesn't match name of the backup "
                     "folder \"%s\"",
             repo->root, instance, dir, dir);
@@ -93,7 +124,7 @@ backup_list_read(struct store *repo, const char *instance, struct backup_list *r
     list.cap = names.n + 1;
     for (size_t i = 0; i < names.n; i++) {
         const struct store_entry *e = &names.entries[i];
-        if (e->st.type != GSP_FILE_DIRECTORY || e->name[0] == '.')
+        if (e->st.type != GSP_FILE_DIRECTORY || (e->name[0] == '.' && !stands_in(&names, e->name)))
             continue;
         rc = read_entry(repo, instance, e->name, &list.backups[list.n++], err);
         if (rc != 0)
@@ -129,7 +160,7 @@ backup_is_descendant(const struct backup_list *list, const struct backup *b, con
 {
     /* A chain is never longer than the list: parents that form a circle end here. */
     for (size_t steps = 0; b != NULL && steps <= list->n; steps++) {
-        if (strcmp(b->id, ancestor) == 0)
+        if (strcmp(b->id, ancestor) == 0 || (b->parent_id[0] != '\0' && strcmp(b->parent_id, ancestor) == 0))
             return 1;
         b = b->parent_id[0] != '\0' ? backup_list_find(list, b->parent_id) : NULL;
     }
@@ -199,4 +230,13 @@ backup_read_filelist(
     char path[PATH_SIZE];
     int rc = backup_path(path, instance, b, "backup_content.control", err);
     return rc == 0 ? filelist_read(repo, path, b->content_crc, ret, err) : rc;
+}
+
+int
+backup_each_file(struct store *repo, const char *instance, const struct backup *b,
+    int (*cb)(void *arg, const struct file_entry *f, struct gsp_error *err), void *arg, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    int rc = backup_path(path, instance, b, "backup_content.control", err);
+    return rc == 0 ? filelist_each(repo, path, b->content_crc, cb, arg, err) : rc;
 }

@@ -43,6 +43,17 @@ struct holder {
     char host[LOCK_HOST_SIZE];
 };
 
+int
+backup_lock_moved(struct backup_lock *l, const char *instance, const struct backup *b, struct gsp_error *err)
+{
+    int rc = backup_path(l->pid_path, instance, b, "backup.pid", err);
+    if (rc == 0)
+        rc = backup_path(l->shared_path, instance, b, "backup_ro.pid", err);
+    if (rc == 0)
+        rc = backup_path(l->owner_path, instance, b, "backup.owner", err);
+    return rc == 0 ? backup_path(l->takeover_path, instance, b, "backup.takeover", err) : rc;
+}
+
 static int
 lock_new(struct store *repo, const char *instance, const struct backup *b, int shared, struct backup_lock **ret,
     struct gsp_error *err)
@@ -53,13 +64,7 @@ lock_new(struct store *repo, const char *instance, const struct backup *b, int s
     l->store = repo;
     l->shared = shared;
     memcpy(l->id, b->id, sizeof l->id);
-    int rc = backup_path(l->pid_path, instance, b, "backup.pid", err);
-    if (rc == 0)
-        rc = backup_path(l->shared_path, instance, b, "backup_ro.pid", err);
-    if (rc == 0)
-        rc = backup_path(l->owner_path, instance, b, "backup.owner", err);
-    if (rc == 0)
-        rc = backup_path(l->takeover_path, instance, b, "backup.takeover", err);
+    int rc = backup_lock_moved(l, instance, b, err);
     if (rc == 0)
         *ret = steal(&l);
     return rc;

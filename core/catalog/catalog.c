@@ -338,7 +338,9 @@ cannot_remove(struct store *repo, const char *path, struct gsp_error *err)
 static int
 is_unfinished_merge(const struct store_entry *e)
 {
-    return e->st.type == GSP_FILE_DIRECTORY && !(e->st.flags & GSP_STAT_LINK) && strncmp(e->name, ".merge-", 7) == 0;
+    return e->st.type == GSP_FILE_DIRECTORY && !(e->st.flags & GSP_STAT_LINK) &&
+           (strncmp(e->name, MERGE_BUILD_PREFIX, strlen(MERGE_BUILD_PREFIX)) == 0 ||
+               strncmp(e->name, MERGE_ASIDE_PREFIX, strlen(MERGE_ASIDE_PREFIX)) == 0);
 }
 
 /* Before anything is removed: only what we know may be in the way. */

@@ -27,18 +27,24 @@ int instance_remove(struct store *repo, const char *name, struct gsp_error *err)
 int instance_conf_read(struct store *repo, const char *name, struct conf_file **ret, struct gsp_error *err);
 int instance_conf_write(struct store *repo, const char *name, const struct conf_file *conf, struct gsp_error *err);
 
+/* A merge of backup <ID> builds in the first directory, and puts the backup it replaces aside in the second. */
+#define MERGE_BUILD_PREFIX ".merge-"
+#define MERGE_ASIDE_PREFIX ".merged-"
+
 /* The backups of one instance, newest first. */
 struct backup_list {
     struct backup *backups;
     size_t n, cap;
 };
 /* backup_list_read - every directory whose name has no leading dot; unreadable control files become
- * UNKNOWN entries with a warning. Writes nothing. */
+ * UNKNOWN entries with a warning. Where a merge was interrupted in its switch, what it built stands in for the backup.
+ * Writes nothing. */
 int backup_list_read(struct store *repo, const char *instance, struct backup_list *ret, struct gsp_error *err);
 void backup_list_clear(struct backup_list *list);
 #define auto_backup_list __attribute__((cleanup(backup_list_clear))) struct backup_list
 struct backup *backup_list_find(const struct backup_list *list, const char *id);
-/* backup_is_descendant - is b the backup `ancestor` or made on top of it? Bounded on cyclic parents. */
+/* backup_is_descendant - is b the backup `ancestor`, which may be missing, or made on top of it? Bounded on cyclic
+ * parents. */
 int backup_is_descendant(const struct backup_list *list, const struct backup *b, const char *ancestor);
 /* backup_chain - b and its ancestors down to the FULL one.
  * out    ret: malloc'ed array of borrowed backups, [0] is b, the last one FULL
@@ -59,6 +65,9 @@ int backup_set_status(
     struct store *repo, const char *instance, struct backup *b, enum backup_status status, struct gsp_error *err);
 int backup_read_filelist(
     struct store *repo, const char *instance, const struct backup *b, struct filelist *ret, struct gsp_error *err);
+/* backup_each_file - the same list entry by entry, see filelist_each. */
+int backup_each_file(struct store *repo, const char *instance, const struct backup *b,
+    int (*cb)(void *arg, const struct file_entry *f, struct gsp_error *err), void *arg, struct gsp_error *err);
 
 /* Locks: backup.pid (exclusive) and backup_ro.pid (shared) inside the backup's directory, as the stock
  * tool's, with host and boot identity in backup.owner. Stale ones are taken over.
@@ -68,6 +77,8 @@ int backup_lock_exclusive(
     struct store *repo, const char *instance, const struct backup *b, struct backup_lock **ret, struct gsp_error *err);
 int backup_lock_shared(
     struct store *repo, const char *instance, const struct backup *b, struct backup_lock **ret, struct gsp_error *err);
+/* backup_lock_moved - the directory of a locked backup has another name now: b->dir. errors BUG */
+int backup_lock_moved(struct backup_lock *lock, const char *instance, const struct backup *b, struct gsp_error *err);
 void backup_unlock(struct backup_lock *lock); /* NULL is fine */
 /* backup_lock_is_held - 1 when a living process holds the exclusive lock; for show. */
 int backup_lock_is_held(struct store *repo, const char *instance, const struct backup *b, struct gsp_error *err);

@@ -76,14 +76,38 @@ filelist_add(struct filelist *list, const char *path, const char *compress_alg, 
     return f;
 }
 
+struct file_entry *
+filelist_add_shared(struct filelist *list, const struct file_entry *from, const char *path, struct gsp_error *err)
+{
+    struct file_entry *f = next_entry(list, err);
+    if (f == NULL)
+        return NULL;
+    const char *alg = intern_alg(list, from->compress_alg);
+    *f = *from;
+    f->path = path;
+    f->compress_alg = alg;
+    f->linked = NULL;
+    if (alg == NULL) {
+        (void)gsp_fail(err, GSP_E_NOMEM, 0, "out of memory for a list of %zu files", list->n);
+        return NULL;
+    }
+    list->n++;
+    return f;
+}
+
+int
+filelist_compare(const struct file_entry *a, const struct file_entry *b)
+{
+    int order = strcmp(a->path, b->path);
+    if (order == 0)
+        order = (a->external_dir_num > b->external_dir_num) - (a->external_dir_num < b->external_dir_num);
+    return order != 0 ? order : (int)a->file_type - (int)b->file_type;
+}
+
 static int
 by_path(const void *a, const void *b)
 {
-    const struct file_entry *x = a, *y = b;
-    int order = strcmp(x->path, y->path);
-    if (order == 0)
-        order = (x->external_dir_num > y->external_dir_num) - (x->external_dir_num < y->external_dir_num);
-    return order != 0 ? order : (int)x->file_type - (int)y->file_type;
+    return filelist_compare(a, b);
 }
 
 void
@@ -101,7 +125,7 @@ filelist_find(const struct filelist *list, const char *path, int32_t external_di
     /* The first entry not below the key: with several file types that is the lowest of them. */
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (by_path(&list->entries[middle], &key) < 0)
+        if (filelist_compare(&list->entries[middle], &key) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -112,23 +136,24 @@ filelist_find(const struct filelist *list, const char *path, int32_t external_di
     return f;
 }
 
-/* One complete line into the list. */
+/* What is done with each complete line of a list. */
+struct reading {
+    int (*line)(void *arg, const char *line, size_t len, struct gsp_error *err);
+    void *arg;
+    size_t lines; /* so far */
+};
+
 static int
-read_line(struct filelist *list, const char *line, size_t len, struct gsp_error *err)
+read_line(struct reading *r, const char *line, size_t len, struct gsp_error *err)
 {
-    struct file_entry *f = next_entry(list, err);
-    if (f == NULL)
-        return err->code;
-    int rc = len > LINE_READ_MAX ? gsp_fail(err, GSP_E_CORRUPT, 0, "too long")
-                                 : filelist_parse_line(list->arena, line, len, f, err);
-    if (rc == 0)
-        list->n++;
-    return rc == GSP_E_CORRUPT ? gsp_prefix(err, "line %zu", list->n + 1) : rc;
+    r->lines++;
+    int rc = len > LINE_READ_MAX ? gsp_fail(err, GSP_E_CORRUPT, 0, "too long") : r->line(r->arg, line, len, err);
+    return rc == GSP_E_CORRUPT ? gsp_prefix(err, "line %zu", r->lines) : rc;
 }
 
 /* All complete lines of buf[0, len); returns the bytes left over at its end, or a code. */
 static int64_t
-read_lines(struct filelist *list, char *buf, size_t len, int at_end, struct gsp_error *err)
+read_lines(struct reading *r, char *buf, size_t len, int at_end, struct gsp_error *err)
 {
     char *p = buf, *end = buf + len;
     while (p < end) {
@@ -136,20 +161,20 @@ read_lines(struct filelist *list, char *buf, size_t len, int at_end, struct gsp_
         if (lf == NULL && !at_end)
             break;
         char *line_end = lf != NULL ? lf : end;
-        int rc = read_line(list, p, (size_t)(line_end - p), err);
+        int rc = read_line(r, p, (size_t)(line_end - p), err);
         if (rc != 0)
             return rc;
         p = lf != NULL ? lf + 1 : end;
     }
     size_t rest = (size_t)(end - p);
     if (rest > LINE_READ_MAX)
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "line %zu: too long", list->n + 1);
+        return gsp_fail(err, GSP_E_CORRUPT, 0, "line %zu: too long", r->lines + 1);
     memmove(buf, p, rest);
     return (int64_t)rest;
 }
 
 static int
-read_stream(struct store_file *file, struct filelist *list, uint32_t *ret_crc, struct gsp_error *err)
+read_stream(struct store_file *file, struct reading *r, uint32_t *ret_crc, struct gsp_error *err)
 {
     auto_free char *buf = malloc(CHUNK_BYTES + LINE_READ_MAX);
     if (buf == NULL)
@@ -166,7 +191,7 @@ read_stream(struct store_file *file, struct filelist *list, uint32_t *ret_crc, s
         *ret_crc = crc32c(*ret_crc, buf + rest, (size_t)n);
         offset += (uint64_t)n;
         at_end = n == 0;
-        int64_t left = read_lines(list, buf, rest + (size_t)n, at_end, err);
+        int64_t left = read_lines(r, buf, rest + (size_t)n, at_end, err);
         if (left < 0)
             return (int)left;
         rest = (size_t)left;
@@ -174,28 +199,76 @@ read_stream(struct store_file *file, struct filelist *list, uint32_t *ret_crc, s
     return 0;
 }
 
+static int
+read_whole(struct store *s, const char *path, uint32_t content_crc, struct reading *r, struct gsp_error *err)
+{
+    auto_store_file file = {0};
+    uint32_t crc = 0;
+    int rc = store_file_open(s, path, &file, err);
+    if (rc != 0)
+        return rc;
+    rc = read_stream(&file, r, &crc, err);
+    if (rc == GSP_E_CORRUPT)
+        return gsp_prefix(err, "backup control file '%s/%s'", s->root, path);
+    if (rc == 0 && content_crc != 0 && crc != content_crc)
+        rc = gsp_fail(err, GSP_E_CORRUPT, 0, "Invalid CRC of backup control file '%s/%s': %u. Expected: %u", s->root,
+            path, crc, content_crc);
+    return rc;
+}
+
+static int
+add_line(void *arg, const char *line, size_t len, struct gsp_error *err)
+{
+    struct filelist *list = arg;
+    struct file_entry *f = next_entry(list, err);
+    if (f == NULL)
+        return err->code;
+    int rc = filelist_parse_line(list->arena, line, len, f, err);
+    list->n += rc == 0;
+    return rc;
+}
+
 int
 filelist_read(struct store *s, const char *path, uint32_t content_crc, struct filelist *ret, struct gsp_error *err)
 {
     auto_filelist list = {0};
-    auto_store_file file = {0};
-    uint32_t crc = 0;
+    struct reading r = {.line = add_line, .arg = &list};
     int rc = filelist_new(&list, err);
     if (rc == 0)
-        rc = store_file_open(s, path, &file, err);
+        rc = read_whole(s, path, content_crc, &r, err);
     if (rc != 0)
         return rc;
-    rc = read_stream(&file, &list, &crc, err);
-    if (rc == GSP_E_CORRUPT)
-        return gsp_prefix(err, "backup control file '%s/%s'", s->root, path);
-    if (rc != 0)
-        return rc;
-    if (content_crc != 0 && crc != content_crc)
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "Invalid CRC of backup control file '%s/%s': %u. Expected: %u", s->root,
-            path, crc, content_crc);
     *ret = list;
     memset(&list, 0, sizeof list);
     return 0;
+}
+
+struct each {
+    struct arena *arena; /* of one line */
+    int (*cb)(void *arg, const struct file_entry *f, struct gsp_error *err);
+    void *arg;
+};
+
+static int
+show_line(void *arg, const char *line, size_t len, struct gsp_error *err)
+{
+    struct each *e = arg;
+    struct file_entry f;
+    int rc = filelist_parse_line(e->arena, line, len, &f, err);
+    if (rc == 0)
+        rc = e->cb(e->arg, &f, err);
+    arena_reset(e->arena);
+    return rc;
+}
+
+int
+filelist_each(struct store *s, const char *path, uint32_t content_crc,
+    int (*cb)(void *arg, const struct file_entry *f, struct gsp_error *err), void *arg, struct gsp_error *err)
+{
+    auto_arena *arena = arena_new();
+    struct each e = {.arena = arena, .cb = cb, .arg = arg};
+    struct reading r = {.line = show_line, .arg = &e};
+    return arena != NULL ? read_whole(s, path, content_crc, &r, err) : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
 }
 
 /* What the reader would refuse must not be written. */

@@ -49,6 +49,13 @@ void filelist_clear(struct filelist *list);
 /* filelist_add - a zeroed entry with copies of path and alg; the pointer is valid until the next add. */
 struct file_entry *filelist_add(
     struct filelist *list, const char *path, const char *compress_alg, struct gsp_error *err);
+/* filelist_add_shared - a copy of *from under a path that outlives the list (`linked` is left out); else as
+ * filelist_add.
+ */
+struct file_entry *filelist_add_shared(
+    struct filelist *list, const struct file_entry *from, const char *path, struct gsp_error *err);
+/* filelist_compare - < 0, 0 or > 0 as a stands before b in a sorted list; 0: the same file. */
+int filelist_compare(const struct file_entry *a, const struct file_entry *b);
 /* filelist_sort - by (path, external_dir_num, file_type), the order every reader needs. */
 void filelist_sort(struct filelist *list);
 /* filelist_find - in a sorted list; NULL. */
@@ -63,6 +70,10 @@ int filelist_parse_line(
 /* filelist_read - a whole file, streamed; checks content_crc unless it is 0. Lines of the 2.5 catalog
  * (no file_type, full_size) are read too. errors CORRUPT NOENT */
 int filelist_read(struct store *s, const char *path, uint32_t content_crc, struct filelist *ret, struct gsp_error *err);
+/* filelist_each - filelist_read without a list: each entry to cb in the order of the lines, valid (with its strings)
+ * until cb returns; a non-zero result ends the reading and is returned. The checksum is only known at the end. */
+int filelist_each(struct store *s, const char *path, uint32_t content_crc,
+    int (*cb)(void *arg, const struct file_entry *f, struct gsp_error *err), void *arg, struct gsp_error *err);
 /* filelist_write - all entries in their order, atomically and durably. */
 int filelist_write(
     struct store *s, const char *path, const struct filelist *list, uint32_t *ret_crc, struct gsp_error *err);

@@ -37,6 +37,7 @@ struct header_map_writer {
     struct store_put put;
     uint64_t offset;       /* of the next array, in the file as it will be */
     struct strbuf pending; /* its end, not written yet: small relations have a few bytes each */
+    int failed;            /* a write did: bytes before offset are missing */
     pthread_mutex_t lock;  /* all of the above */
 };
 
@@ -45,6 +46,26 @@ zlib_failed(struct gsp_error *err, int zrc, const char *what)
 {
     return zrc == Z_MEM_ERROR ? gsp_fail(err, GSP_E_NOMEM, 0, "out of memory")
                               : gsp_fail(err, GSP_E_BUG, 0, "%s page headers: zlib error %d", what, zrc);
+}
+
+static int
+corrupt(const struct file_entry *entry, const char *why, struct gsp_error *err)
+{
+    return gsp_fail(err, GSP_E_CORRUPT, 0, "page headers of file '%.256s' are corrupted: %s", entry->path, why);
+}
+
+/* Numbers of the list that cannot belong together, before anything is allocated for them. */
+static int
+check_entry(const struct file_entry *e, struct gsp_error *err)
+{
+    if (e->n_headers <= 0 || e->n_headers > HEADERS_MAX || e->size < (int64_t)e->n_headers * ITEM_BYTES_MIN ||
+        e->size > INT32_MAX)
+        return corrupt(e, "an impossible number of pages", err);
+    int64_t raw = ((int64_t)e->n_headers + 1) * PAGE_HEADER_BYTES;
+    if (e->hdr_off < 0 || e->hdr_size <= 0 || e->hdr_off > INT64_MAX - e->hdr_size ||
+        raw / DEFLATE_RATIO_MAX > e->hdr_size || e->hdr_size > raw + raw / 8 + OUT_BYTES)
+        return corrupt(e, "an impossible size", err);
+    return 0;
 }
 
 int
@@ -133,20 +154,35 @@ header_stream_add(struct header_stream *hs, const struct page_header *headers, u
     return 0;
 }
 
-int
-header_map_create(struct store *s, const char *path, struct header_map_writer **ret, struct gsp_error *err)
+static int
+open_writer(struct store *s, const char *path, uint32_t flags, uint64_t offset, struct header_map_writer **ret,
+    struct gsp_error *err)
 {
     struct header_map_writer *w = calloc(1, sizeof *w);
     if (w == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    int rc = store_put_begin(s, path, 0600, 0, &w->put, err);
+    int rc = store_put_begin(s, path, 0600, flags, &w->put, err);
     if (rc != 0) {
         free(w);
         return rc;
     }
+    w->offset = offset;
     (void)pthread_mutex_init(&w->lock, NULL);
     *ret = w;
     return 0;
+}
+
+int
+header_map_create(struct store *s, const char *path, struct header_map_writer **ret, struct gsp_error *err)
+{
+    return open_writer(s, path, 0, 0, ret, err);
+}
+
+int
+header_map_reopen(
+    struct store *s, const char *path, uint64_t offset, struct header_map_writer **ret, struct gsp_error *err)
+{
+    return open_writer(s, path, GSP_PUT_UPDATE, offset, ret, err);
 }
 
 static int
@@ -154,6 +190,7 @@ write_pending(struct header_map_writer *w, struct gsp_error *err)
 {
     int rc = store_put_pwrite(&w->put, w->pending.data, w->pending.len, w->offset - w->pending.len, err);
     strbuf_reset(&w->pending);
+    w->failed |= rc != 0;
     return rc;
 }
 
@@ -195,6 +232,49 @@ header_map_append(struct header_map_writer *w, struct header_stream *hs, uint32_
     return 0;
 }
 
+int
+header_map_copy(struct header_map_writer *w, struct store_file *from, const struct file_entry *entry,
+    struct file_entry *to, struct gsp_error *err)
+{
+    auto_strbuf bytes = STRBUF_INIT;
+    int rc = check_entry(entry, err);
+    if (rc != 0)
+        return rc;
+    char *room = strbuf_reserve(&bytes, (size_t)entry->hdr_size);
+    if (room == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    int64_t got = store_file_pread(from, room, (size_t)entry->hdr_size, (uint64_t)entry->hdr_off, err);
+    if (got < 0)
+        return (int)got;
+    if (got < entry->hdr_size)
+        return corrupt(entry, "the map ends before them", err);
+    bytes.len = (size_t)got;
+    (void)pthread_mutex_lock(&w->lock);
+    uint64_t at = w->offset;
+    rc = append_bytes(w, &bytes, err);
+    (void)pthread_mutex_unlock(&w->lock);
+    if (rc != 0)
+        return rc;
+    to->n_headers = entry->n_headers;
+    to->hdr_crc = entry->hdr_crc;
+    to->hdr_off = (int64_t)at;
+    to->hdr_size = entry->hdr_size;
+    return 0;
+}
+
+int
+header_map_flush(struct header_map_writer *w, uint64_t *ret_size, struct gsp_error *err)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    int rc = w->pending.len > 0 ? write_pending(w, err) : 0;
+    if (rc == 0 && w->failed)
+        rc = gsp_fail(err, GSP_E_IO, 0, "page_header_map has a hole after a failed write");
+    if (rc == 0)
+        *ret_size = w->offset;
+    (void)pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
 static void
 writer_free(struct header_map_writer *w)
 {
@@ -222,26 +302,6 @@ header_map_abort(struct header_map_writer *w)
 }
 
 /* ---- reading ---- */
-
-static int
-corrupt(const struct file_entry *entry, const char *why, struct gsp_error *err)
-{
-    return gsp_fail(err, GSP_E_CORRUPT, 0, "page headers of file '%.256s' are corrupted: %s", entry->path, why);
-}
-
-/* Numbers of the list that cannot belong together, before anything is allocated for them. */
-static int
-check_entry(const struct file_entry *e, struct gsp_error *err)
-{
-    if (e->n_headers <= 0 || e->n_headers > HEADERS_MAX || e->size < (int64_t)e->n_headers * ITEM_BYTES_MIN ||
-        e->size > INT32_MAX)
-        return corrupt(e, "an impossible number of pages", err);
-    int64_t raw = ((int64_t)e->n_headers + 1) * PAGE_HEADER_BYTES;
-    if (e->hdr_off < 0 || e->hdr_size <= 0 || e->hdr_off > INT64_MAX - e->hdr_size ||
-        raw / DEFLATE_RATIO_MAX > e->hdr_size || e->hdr_size > raw + raw / 8 + OUT_BYTES)
-        return corrupt(e, "an impossible size", err);
-    return 0;
-}
 
 /* The deflated bytes of one file, in steps. */
 struct source {

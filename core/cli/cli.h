@@ -44,6 +44,7 @@ enum option_id {
     OPT_SKIP_BLOCK_VALIDATION,
     OPT_NO_SYNC,
     OPT_NOTE,
+    OPT_VERIFY_MAP,
     OPT_TTL,
     OPT_EXPIRE_TIME,
     OPT_NO_PASSWORD,
@@ -172,6 +173,7 @@ int cmd_backup(struct cli *cli, struct gsp_error *err);
 int cmd_restore(struct cli *cli, struct gsp_error *err);
 int cmd_validate(struct cli *cli, struct gsp_error *err);
 int cmd_delete(struct cli *cli, struct gsp_error *err);
+int cmd_merge(struct cli *cli, struct gsp_error *err);
 int cmd_plugin(struct cli *cli, struct gsp_error *err);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "core/base/cleanup.h"
 #include "core/base/log.h"
+#include "core/base/number.h"
 #include "core/cli/cli.h"
 
 /* What an instance may be configured for and this version cannot do must not be left out silently. */
@@ -42,6 +43,16 @@ parse_mode(const char *text, const char **ret, struct gsp_error *err)
     return gsp_hint(err, "see 'gs_probackup plugin list' for the modes there are");
 }
 
+static int
+parse_verify_map(const char *text, unsigned *ret, struct gsp_error *err)
+{
+    uint64_t n = 0;
+    if (text != NULL && !parse_u64n(text, strlen(text), 1000, &n))
+        return gsp_fail(err, GSP_E_USAGE, 0, "--verify-map takes a number from 0 to 1000: '%s'", text);
+    *ret = (unsigned)n;
+    return 0;
+}
+
 int
 cmd_backup(struct cli *cli, struct gsp_error *err)
 {
@@ -62,6 +73,8 @@ cmd_backup(struct cli *cli, struct gsp_error *err)
         .ask_password = cli_given(cli, OPT_NO_PASSWORD) ? NULL : ask_password};
     if (rc == 0)
         rc = parse_mode(cli->value[OPT_BACKUP_MODE], &opts.mode, err);
+    if (rc == 0)
+        rc = parse_verify_map(cli->value[OPT_VERIFY_MAP], &opts.verify_per_mille, err);
     if (rc == 0)
         rc = refuse_unsupported_settings(cli, err);
     if (rc == 0)

@@ -37,15 +37,17 @@ parse_mapping(const char *text, struct tablespace_mapping *ret, struct gsp_error
 }
 
 static int
-check_restore_options(struct cli *cli, struct gsp_error *err)
+parse_incremental(const char *mode, enum restore_incremental *ret, struct gsp_error *err)
 {
-    const char *mode = cli->value[OPT_INCREMENTAL_MODE];
     if (mode == NULL || strcasecmp(mode, "none") == 0)
         return 0;
-    if (strcasecmp(mode, "checksum") != 0 && strcasecmp(mode, "lsn") != 0)
+    if (strcasecmp(mode, "checksum") == 0)
+        *ret = INCREMENTAL_CHECKSUM;
+    else if (strcasecmp(mode, "lsn") == 0)
+        *ret = INCREMENTAL_LSN;
+    else
         return gsp_fail(err, GSP_E_USAGE, 0, "Invalid value for '--incremental-mode' option: '%s'", mode);
-    (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "restoring into existing files (-I %s) is not supported yet", mode);
-    return gsp_hint(err, "restore into an empty directory, without -I");
+    return 0;
 }
 
 int
@@ -54,11 +56,12 @@ cmd_restore(struct cli *cli, struct gsp_error *err)
     auto_free char *pgdata = NULL;
     struct tablespace_mapping mappings[CLI_VALUES_MAX] = {{0}};
     char id[BACKUP_ID_SIZE];
+    enum restore_incremental incremental = INCREMENTAL_NONE;
     int rc = cli_open_repo(cli, err);
     if (rc == 0)
         rc = cli_open_instance(cli, err);
     if (rc == 0)
-        rc = check_restore_options(cli, err);
+        rc = parse_incremental(cli->value[OPT_INCREMENTAL_MODE], &incremental, err);
     if (rc == 0 && cli_given(cli, OPT_BACKUP_ID))
         rc = cli_backup_id(cli, id, err);
     if (rc == 0)
@@ -66,6 +69,7 @@ cmd_restore(struct cli *cli, struct gsp_error *err)
     for (size_t i = 0; i < cli->n_mappings && rc == 0; i++)
         rc = parse_mapping(cli->mappings[i], &mappings[i], err);
     struct restore_options opts = {.pgdata = pgdata,
+        .incremental = incremental,
         .id = cli_given(cli, OPT_BACKUP_ID) ? id : NULL,
         .mappings = mappings,
         .n_mappings = cli->n_mappings,

@@ -15,8 +15,11 @@
 #include "core/base/timestamp.h"
 #include "core/engine/backup_start.h"
 #include "core/engine/copy.h"
+#include "core/engine/copy_verify.h"
 #include "core/engine/durability.h"
 #include "core/engine/engine.h"
+#include "core/engine/parent.h"
+#include "core/engine/plan.h"
 
 enum { ENTRIES_MIN = 100 /* a directory with fewer is no cluster */ };
 
@@ -25,6 +28,10 @@ struct backup_job {
     struct engine *e;
     const struct backup_options *opts;
     struct backup_start start; /* plugins, data side, session */
+    struct parent parent;      /* of an incremental backup; its backup is NULL otherwise */
+    struct plan plan;
+    struct chain parent_chain; /* for --verify-map */
+    struct map_check_job check;
     struct backup b;
     struct backup_lock *lock;
     char dir[PATH_SIZE];          /* of the backup in the catalog */
@@ -35,6 +42,7 @@ struct backup_job {
     struct copy copy;
     struct wal_receiver *receiver;
     struct filelist list;
+    int is_refused; /* before a single file was copied: no trace of it stays */
 };
 
 /* ---- the catalog's side of a beginning backup -------------------------------------------------- */
@@ -52,6 +60,8 @@ describe(struct backup_job *job)
     b->checksum_version = cluster->checksum_version;
     b->storage_type = STORAGE_TYPE_FILE;
     b->compress_level = (int64_t)config_get_u64(job->e->cfg, "compress-level");
+    if (job->parent.backup != NULL)
+        (void)snprintf(b->parent_id, sizeof b->parent_id, "%s", job->parent.backup->id);
 }
 
 static int
@@ -150,6 +160,9 @@ begin_on_server(struct backup_job *job, struct gsp_error *err)
     log_log(
         "Database backup start, start LSN " GSP_LSN_FMT ", timeline %u", GSP_LSN_ARGS(begin.start_lsn), begin.timeline);
     rc = check_same_cluster(job, err);
+    if (rc == 0 && job->parent.backup != NULL)
+        rc = parent_check_start(&job->parent, &job->start.data, begin.timeline, begin.start_lsn, err);
+    job->is_refused = rc != 0;
     if (rc != 0)
         return rc;
     struct wal_target target = {.store = &job->e->repo,
@@ -162,29 +175,39 @@ begin_on_server(struct backup_job *job, struct gsp_error *err)
 
 /* ---- copying ----------------------------------------------------------------------------------- */
 
+/* The parent's chain, to look up what it has of a page. */
+static int
+open_check(struct backup_job *job, struct gsp_error *err)
+{
+    auto_free const struct backup **backups = NULL;
+    size_t n = 0;
+    int is_needed = job->opts->verify_per_mille > 0;
+    for (size_t i = 0; i < job->src.n_files && !is_needed; i++)
+        is_needed = job->src.files[i].plan == GSP_PLAN_LSN;
+    if (job->parent.backup == NULL || !is_needed)
+        return 0;
+    int rc = backup_chain(&job->parent.list, job->parent.backup, &backups, &n, err);
+    if (rc == 0)
+        rc = chain_open(&job->parent_chain, job->e, backups, n, err);
+    job->check.chain = &job->parent_chain;
+    job->check.parent_id = job->parent.backup->id;
+    job->check.per_mille = job->opts->verify_per_mille;
+    job->check.seed = (uint64_t)monotonic_us();
+    return rc;
+}
+
 static int
 plan(struct backup_job *job, struct gsp_error *err)
 {
-    struct source_list *src = &job->src;
-    struct gsp_mode_env env = {
-        .struct_size = sizeof env, .cluster = &job->start.data.cluster, .start_lsn = job->b.start_lsn};
-    auto_free struct gsp_file *files = calloc(src->n_files + 1, sizeof *files);
-    auto_free struct gsp_plan *plans = calloc(src->n_files + 1, sizeof *plans);
-    if (files == NULL || plans == NULL)
-        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    for (size_t i = 0; i < src->n_files; i++)
-        files[i] =
-            (struct gsp_file){.path = src->files[i].source, .size = src->files[i].size, .action = src->files[i].action};
-    void *mode_plan = NULL;
-    const struct gsp_mode_ops *ops = job->start.mode_ops;
-    int rc = ops->begin(job->start.mode->state, job->start.mode_opts, &env, &mode_plan, err);
+    job->plan = (struct plan){.e = job->e,
+        .start = &job->start,
+        .parent = job->parent.backup != NULL ? &job->parent : NULL,
+        .timeline = job->b.timeline,
+        .start_lsn = job->b.start_lsn};
+    int rc = plan_files(&job->plan, &job->src, err);
     if (rc == 0)
-        rc = ops->plan_files(mode_plan, files, (uint32_t)src->n_files, plans, err);
-    ops->end(mode_plan);
-    for (size_t i = 0; rc == 0 && i < src->n_files; i++)
-        if (plans[i].action != GSP_PLAN_ALL)
-            rc =
-                gsp_fail(err, GSP_E_UNSUPPORTED, 0, "mode '%s' plans an action this version does not know", ops->label);
+        rc = open_check(job, err);
+    job->is_refused = rc != 0;
     return rc;
 }
 
@@ -221,6 +244,17 @@ scan_for_copy(struct backup_job *job, struct gsp_error *err)
     return 0;
 }
 
+static void
+report_increment(struct backup_job *job)
+{
+    uint64_t stored = atomic_load(&job->copy.stored_pages), total = atomic_load(&job->copy.total_pages);
+    log_info("Stored %" PRIu64 " of %" PRIu64 " pages (%.2f%%), the others are as in backup %s", stored, total,
+        total > 0 ? 100.0 * (double)stored / (double)total : 0.0, job->parent.backup->id);
+    if (job->opts->verify_per_mille > 0)
+        log_info("Compared %" PRIu64 " of the others with backup %s: they are the same",
+            (uint64_t)atomic_load(&job->check.compared), job->parent.backup->id);
+}
+
 static int
 copy_cluster(struct backup_job *job, struct gsp_error *err)
 {
@@ -244,13 +278,16 @@ copy_cluster(struct backup_job *job, struct gsp_error *err)
         .codec_name = job->start.codec_name,
         .map = job->map,
         .start_lsn = job->b.start_lsn,
-        .wal = job->receiver};
+        .wal = job->receiver,
+        .check = job->check.chain != NULL ? &job->check : NULL};
     log_info("Start backing up files");
     rc = copy_files(&job->copy, job->e->threads, job->e->progress, err);
     /* After every other file: on a standby the control file says how far the copied pages go. */
     for (size_t i = 0; rc == 0 && i < job->src.n_files; i++)
         if (job->src.files[i].action == GSP_CLASS_CONTROL)
             rc = copy_control(&job->copy, &job->src.files[i], err);
+    if (rc == 0 && job->parent.backup != NULL)
+        report_increment(job);
     if (rc == 0) {
         struct header_map_writer *map = job->map;
         job->map = NULL;
@@ -306,6 +343,8 @@ end_on_server(struct backup_job *job, struct gsp_error *err)
     job->b.recovery_time = (end.recovery_time_us + 999999) / 1000000;
     rc = copy_string(&job->b.recovery_name, restore_point, err);
     log_log("Database backup stop, stop LSN " GSP_LSN_FMT, GSP_LSN_ARGS(end.stop_lsn));
+    if (rc == 0 && job->parent.backup != NULL)
+        rc = parent_check_stop(&job->parent, end.stop_lsn, end.recovery_xid, err);
     gsp_lsn torn = atomic_load(&job->copy.torn_lsn);
     if (rc == 0 && torn > end.stop_lsn)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0,
@@ -358,10 +397,8 @@ sum_sizes(struct backup_job *job)
         int is_wal = strncmp(f->path, job->start.data.dialect->wal_dir, wal_prefix) == 0 && f->path[wal_prefix] == '/';
         if (file_entry_is_dir(f))
             job->b.data_bytes += 4096;
-        else if (is_wal)
-            job->b.wal_bytes += f->size;
-        else
-            job->b.data_bytes += f->size;
+        else if (f->size > 0)
+            *(is_wal ? &job->b.wal_bytes : &job->b.data_bytes) += f->size;
     }
     job->b.uncompressed_bytes = (int64_t)(atomic_load(&job->copy.uncompressed_bytes) + 4096 * job->src.n_dirs);
 }
@@ -433,6 +470,11 @@ mark_failed(struct backup_job *job)
     struct gsp_error err = {0};
     if (job->b.id[0] == '\0' || job->b.status != BACKUP_RUNNING)
         return;
+    if (job->is_refused) {
+        if (delete_backup(job->e, &job->b, steal(&job->lock), &err) != 0)
+            log_warning("Backup %s could not be removed: %s", job->b.id, err.msg);
+        return;
+    }
     log_warning("Backup %s is running, setting its status to ERROR", job->b.id);
     job->b.status = BACKUP_ERROR;
     job->b.end_time = now_seconds();
@@ -448,7 +490,10 @@ backup_job_close(struct backup_job *job)
     mark_failed(job);
     filelist_clear(&job->list);
     source_list_clear(&job->src);
+    plan_clear(&job->plan);
+    chain_close(&job->parent_chain);
     backup_unlock(job->lock);
+    parent_clear(&job->parent);
     backup_start_close(&job->start);
     backup_clear(&job->b);
 }
@@ -480,6 +525,8 @@ backup_run(struct engine *e, const struct backup_options *opts, char ret_id[BACK
     ret_id[0] = '\0';
     backup_init(&job.b);
     int rc = backup_start_open(&job.start, e, opts, err);
+    if (rc == 0 && job.start.is_incremental)
+        rc = parent_choose(&job.parent, e, &job.start.data, err);
     if (rc == 0)
         rc = create_in_catalog(&job, err);
     if (rc == 0)

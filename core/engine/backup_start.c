@@ -25,8 +25,25 @@ bind_mode(struct backup_start *s, struct engine *e, const struct backup_options 
     if (rc == 0) {
         s->mode = mode;
         s->mode_ops = mode->ops;
+        s->is_incremental = (s->mode_ops->flags & GSP_MODE_INCREMENTAL) != 0;
     }
     return rc;
+}
+
+/* The stock gs_probackup, which has nothing but FULL and PTRACK, fails on every listing of a catalog that holds another
+ * mode. It keeps the backups of openGauss, which calls itself 9.2. */
+static int
+check_mode_allowed(const struct backup_start *s, struct engine *e, struct gsp_error *err)
+{
+    const char *label = s->mode_ops->label, *allowed = config_get(e->cfg, "catalog.new-modes");
+    if (strcmp(label, "FULL") == 0 || strcmp(label, "PTRACK") == 0 || strcmp(s->data.cluster.version, "9.2") != 0 ||
+        (allowed != NULL && strcmp(allowed, "true") == 0))
+        return 0;
+    (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0,
+        "mode %s is not taken of openGauss: the stock gs_probackup could not list this catalog any more", label);
+    return gsp_hint(err,
+        "use -b PTRACK; or, if no other program reads the catalog, set \"catalog: {new-modes: true}\" in "
+        "the site configuration");
 }
 
 int
@@ -130,7 +147,8 @@ connect_to_server(struct backup_start *s, struct engine *e, const struct backup_
     return rc;
 }
 
-/* What the data takes uncompressed must fit; compressed it may, so then it is only a warning. */
+/* What the data takes uncompressed must fit; compressed it may, so then it is only a warning. Of an increment nobody
+ * knows yet what it will take. */
 static int
 check_space(struct backup_start *s, struct engine *e, struct gsp_error *err)
 {
@@ -139,7 +157,7 @@ check_space(struct backup_start *s, struct engine *e, struct gsp_error *err)
     struct gsp_space space = {.struct_size = sizeof space};
     if (e->repo.ops->space == NULL)
         return 0;
-    int rc = scan_source(&s->data, s->classify_flags, 1, &list, err);
+    int rc = s->is_incremental ? 0 : scan_source(&s->data, s->classify_flags, 1, &list, err);
     uint64_t need = list.bytes - list.holes + 4096 * list.n_dirs + 2 * (uint64_t)s->data.cluster.wal_segment_size;
     source_list_clear(&list);
     if (rc == 0)
@@ -200,6 +218,8 @@ open_all(struct backup_start *s, struct engine *e, const struct backup_options *
         rc = store_stat(&s->data.store, "", &st, err);
     if (rc == 0)
         rc = check_owner(pgdata, st.uid, err);
+    if (rc == 0)
+        rc = check_mode_allowed(s, e, err);
     if (rc == 0)
         rc = connect_to_server(s, e, opts, err);
     if (rc == 0)

@@ -11,6 +11,7 @@ struct backup_start {
     const struct plugin *mode;
     const struct gsp_mode_ops *mode_ops;
     void *mode_opts;
+    int is_incremental;
     struct codec codec;
     const char *codec_name;
     const struct gsp_server_ops *server_ops;

@@ -1,38 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "core/engine/copy.h"
+#include "core/engine/copy_worker.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/base/cancel.h"
 #include "core/base/crc32c.h"
 #include "core/base/log.h"
 #include "core/base/path.h"
-#include "core/io/page_batch.h"
 
 enum {
-    REREAD_TIMES = 100, /* a torn page is whole again within microseconds; this is a second in all */
-    REREAD_PAUSE_MS = 10,
-    REPORTED_PAGES_MAX = 50, /* then only counted */
     ZERO_RUN_BYTES = 64 * 1024,
     SHORT_READS_MAX = 3 /* of one file, with nothing to explain them */
-};
-
-/* One worker's tools. */
-struct copier {
-    struct copy *copy;
-    struct page_batch batch;
-    struct header_stream *headers;
-    struct page_header *records; /* batch.cap */
-};
-
-/* The stored file being written; opened with its first bytes, so that an empty one leaves nothing. */
-struct target {
-    struct store_put put;
-    uint64_t size;
-    uint32_t crc;
 };
 
 static void
@@ -49,7 +29,7 @@ target_path(const struct copy *c, const struct source_file *f, char path[PATH_SI
                : gsp_fail(err, GSP_E_UNSUPPORTED, 0, "path too long in the catalog: '%s'", f->entry.path);
 }
 
-static int
+int
 target_open(struct target *t, const struct copy *c, const struct source_file *f, struct gsp_error *err)
 {
     char path[PATH_SIZE];
@@ -59,7 +39,7 @@ target_open(struct target *t, const struct copy *c, const struct source_file *f,
     return rc == 0 ? store_put_begin(c->repo, path, 0600, 0, &t->put, err) : rc;
 }
 
-static int
+int
 target_append(struct target *t, const void *data, size_t len, struct gsp_error *err)
 {
     int rc = store_put_pwrite(&t->put, data, len, t->size, err);
@@ -70,119 +50,11 @@ target_append(struct target *t, const void *data, size_t len, struct gsp_error *
     return rc;
 }
 
-/* ---- pages ------------------------------------------------------------------------------------- */
+/* ---- other files ------------------------------------------------------------------------------- */
 
-static int
-is_bad(uint8_t state)
-{
-    return state == GSP_PAGE_HEADER || state == GSP_PAGE_CHECKSUM;
-}
-
-static uint32_t
-count_bad(const struct page_batch *b)
-{
-    uint32_t bad = 0;
-    for (uint32_t i = 0; i < b->n; i++)
-        bad += (uint32_t)is_bad(b->state[i]);
-    return bad;
-}
-
-static void
-pause_before_reread(void)
-{
-    struct timespec ts = {.tv_nsec = REREAD_PAUSE_MS * 1000000L};
-    (void)nanosleep(&ts, NULL);
-}
-
-/* Read the bad pages of a batch again, only those, until they are whole: the server may be writing them. */
-static int
-reread_torn(struct copier *w, struct store_file *in, uint64_t base_block, struct gsp_error *err)
-{
-    struct page_batch *b = &w->batch;
-    for (int round = 0; round < REREAD_TIMES && count_bad(b) > 0; round++) {
-        int rc = jobs_check(&w->copy->jobs, err);
-        if (rc != 0)
-            return rc;
-        if (round > 0)
-            pause_before_reread();
-        for (uint32_t i = 0; i < b->n; i++) {
-            if (!is_bad(b->state[i]))
-                continue;
-            atomic_fetch_add_explicit(&w->copy->repeated_reads, 1, memory_order_relaxed);
-            int64_t got =
-                store_file_pread(in, page_batch_page(b, i), b->page_size, (uint64_t)b->block[i] * b->page_size, err);
-            if (got < 0)
-                return (int)got;
-            if (got < (int64_t)b->page_size) {
-                /* Truncated away meanwhile: the file ends here, WAL knows the rest. */
-                b->n = i;
-                break;
-            }
-        }
-        page_batch_check(b, w->copy->side->dialect, &w->copy->side->cluster, base_block);
-    }
-    return 0;
-}
-
-static void
-note_torn_lsn(struct copy *c, gsp_lsn lsn)
-{
-    uint_fast64_t seen = atomic_load(&c->torn_lsn);
-    while (lsn > seen && !atomic_compare_exchange_weak(&c->torn_lsn, &seen, lsn)) {
-    }
-}
-
-/* What stays bad after all repeats: newer than the start it is replayed by WAL, otherwise it is corrupt. */
-static void
-judge_bad_pages(struct copier *w, const struct source_file *f)
-{
-    struct copy *c = w->copy;
-    struct page_batch *b = &w->batch;
-    for (uint32_t i = 0; i < b->n; i++) {
-        if (!is_bad(b->state[i]))
-            continue;
-        if (b->lsn[i] > c->start_lsn && b->state[i] == GSP_PAGE_CHECKSUM) {
-            note_torn_lsn(c, b->lsn[i]);
-            continue;
-        }
-        if (atomic_fetch_add(&c->corrupt_pages, 1) >= REPORTED_PAGES_MAX)
-            continue;
-        if (b->state[i] == GSP_PAGE_HEADER)
-            log_warning("Corruption detected in file \"%s\", block %u: page header invalid, LSN " GSP_LSN_FMT,
-                f->source, b->block[i], GSP_LSN_ARGS(b->lsn[i]));
-        else
-            log_warning("Corruption detected in file \"%s\", block %u: page verification failed, LSN " GSP_LSN_FMT
-                        ", stored checksum %u, calculated %u",
-                f->source, b->block[i], GSP_LSN_ARGS(b->lsn[i]), b->stored_sum[i], b->sum[i]);
-    }
-}
-
-static int
-store_batch(struct copier *w, const struct source_file *f, struct target *t, struct gsp_error *err)
-{
-    struct page_batch *b = &w->batch;
-    const uint8_t *bytes;
-    uint32_t len;
-    int rc = page_batch_frame(b, &bytes, &len, err);
-    if (rc == 0)
-        rc = target_open(t, w->copy, f, err);
-    if (rc != 0)
-        return rc;
-    if (t->size + len > UINT32_MAX / 2)
-        return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "file '%s' is too large for the catalog format", f->source);
-    for (uint32_t i = 0; i < b->n; i++)
-        w->records[i] = (struct page_header){.lsn = b->lsn[i],
-            .block = b->block[i],
-            .pos = (uint32_t)t->size + b->out_span[i].off - PAGE_FRAME_BYTES,
-            .checksum = b->sum[i]};
-    rc = header_stream_add(w->headers, w->records, b->n, err);
-    return rc == 0 ? target_append(t, bytes, len, err) : rc;
-}
-
-/* Fewer bytes came than the scan saw. The server may have cut the file, and WAL knows that; or the storage gave less
- * than there is. 1 = there is more to read, 0 = the file ends here, or a code. */
-static int
-goes_on(struct copier *w, const struct source_file *f, uint64_t end, uint32_t unit, int *tries, struct gsp_error *err)
+int
+copy_goes_on(
+    struct copier *w, const struct source_file *f, uint64_t end, uint32_t unit, int *tries, struct gsp_error *err)
 {
     struct gsp_stat st;
     struct gsp_error gone = {0};
@@ -198,60 +70,6 @@ goes_on(struct copier *w, const struct source_file *f, uint64_t end, uint32_t un
     return gsp_fail(
         err, GSP_E_IO, 0, "reading stops at byte %" PRIu64 ", and the file has %" PRIu64 " bytes", end, st.size);
 }
-
-static int
-copy_pages(struct copier *w, struct source_file *f, struct store_file *in, struct target *t, struct gsp_error *err)
-{
-    struct copy *c = w->copy;
-    struct page_batch *b = &w->batch;
-    const struct gsp_cluster *cluster = &c->side->cluster;
-    uint64_t base_block = (uint64_t)f->entry.segment * cluster->segment_blocks;
-    uint32_t n_blocks = (uint32_t)(f->size / b->page_size), done = 0;
-    int tries = 0;
-    if (f->size / b->page_size > cluster->segment_blocks)
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "file '%s' is longer than a segment", f->source);
-    if (f->size % b->page_size != 0)
-        log_log(
-            "Size of file \"%s\" is not a multiple of the page size; the server does not read the part behind the last "
-            "whole page",
-            f->source);
-    header_stream_reset(w->headers);
-    /* Blocks that were added after the scan are WAL's business. */
-    while (done < n_blocks) {
-        uint32_t want = n_blocks - done < b->cap ? n_blocks - done : b->cap;
-        int rc = jobs_check(&c->jobs, err);
-        if (rc == 0)
-            rc = page_batch_read(b, in, done, want, err);
-        if (rc != 0)
-            return rc;
-        page_batch_check(b, c->side->dialect, cluster, base_block);
-        if (count_bad(b) > 0) {
-            rc = reread_torn(w, in, base_block, err);
-            if (rc != 0)
-                return rc;
-            judge_bad_pages(w, f);
-        }
-        if (b->n > 0)
-            rc = store_batch(w, f, t, err);
-        if (rc != 0)
-            return rc;
-        done += b->n;
-        progress_add(&c->progress, (uint64_t)b->n * b->page_size, 0);
-        if (b->n == want)
-            continue;
-        rc = goes_on(w, f, (uint64_t)done * b->page_size, b->page_size, &tries, err);
-        if (rc < 0)
-            return rc;
-        if (rc == 0)
-            break;
-    }
-    f->entry.n_blocks = (int32_t)done;
-    f->entry.compress_alg = c->codec_name;
-    atomic_fetch_add_explicit(&c->uncompressed_bytes, (uint64_t)done * b->page_size, memory_order_relaxed);
-    return done > 0 ? header_map_append(c->map, w->headers, (uint32_t)t->size, &f->entry, err) : 0;
-}
-
-/* ---- other files ------------------------------------------------------------------------------- */
 
 static int
 is_zero(const uint8_t *p, size_t len)
@@ -309,6 +127,43 @@ pass_hole(struct copier *w, const struct source_file *f, struct store_file *in, 
     return 0;
 }
 
+/* CRC-32C of the whole file as it is now. */
+static int
+content_crc(struct copier *w, struct store_file *in, uint64_t size, uint32_t *ret, struct gsp_error *err)
+{
+    uint64_t at = 0, next;
+    *ret = 0;
+    for (;;) {
+        int rc = jobs_check(&w->copy->jobs, err);
+        if (rc == 0 && size > SPARSE_FILE_MIN) {
+            rc = store_file_next_data(in, at, &next, err);
+            if (rc == 0) {
+                *ret = crc32c_zeros(*ret, next - at);
+                at = next;
+            }
+        }
+        if (rc != 0)
+            return rc;
+        int64_t got = store_file_pread(in, w->batch.raw, PAGE_BATCH_BYTES, at, err);
+        if (got <= 0)
+            return (int)got;
+        *ret = crc32c(*ret, w->batch.raw, (size_t)got);
+        at += (uint64_t)got;
+    }
+}
+
+/* Has the parent the same bytes? Asked by checksum: clocks and times of files prove nothing. 1, 0, or a code. */
+static int
+is_same_in_parent(struct copier *w, const struct source_file *f, struct store_file *in, struct gsp_error *err)
+{
+    uint32_t crc;
+    if (f->parent == NULL || f->size == 0 || f->parent->size == 0 ||
+        (f->parent->size > 0 && (uint64_t)f->parent->size != f->size))
+        return 0;
+    int rc = content_crc(w, in, f->size, &crc, err);
+    return rc == 0 ? crc == f->parent->crc : rc;
+}
+
 static int
 copy_bytes(struct copier *w, struct source_file *f, struct store_file *in, struct target *t, struct gsp_error *err)
 {
@@ -333,7 +188,7 @@ copy_bytes(struct copier *w, struct source_file *f, struct store_file *in, struc
         atomic_fetch_add_explicit(&c->uncompressed_bytes, (uint64_t)got, memory_order_relaxed);
         if (got == PAGE_BATCH_BYTES)
             continue;
-        rc = t->size < f->size ? goes_on(w, f, t->size, 1, &tries, err) : 0;
+        rc = t->size < f->size ? copy_goes_on(w, f, t->size, 1, &tries, err) : 0;
         if (rc <= 0)
             return rc;
     }
@@ -347,6 +202,9 @@ copy_file(struct copier *w, struct source_file *f, struct gsp_error *err)
     auto_store_file in = {0};
     struct target t __attribute__((cleanup(target_close))) = {0};
     struct gsp_error open_err = {0};
+    int is_known = f->action == GSP_CLASS_PAGES ? copy_is_known(w, f, err) : 0;
+    if (is_known != 0)
+        return is_known < 0 ? is_known : 0;
     int rc = store_file_open(&w->copy->side->store, f->source, &in, &open_err);
     if (rc == GSP_E_NOENT) {
         f->vanished = 1;
@@ -357,10 +215,19 @@ copy_file(struct copier *w, struct source_file *f, struct gsp_error *err)
         *err = open_err;
         return rc;
     }
-    rc = f->action == GSP_CLASS_PAGES ? copy_pages(w, f, &in, &t, err) : copy_bytes(w, f, &in, &t, err);
+    if (f->action == GSP_CLASS_PAGES) {
+        rc = copy_pages(w, f, &in, &t, err);
+    } else {
+        int is_same = is_same_in_parent(w, f, &in, err);
+        if (is_same > 0) {
+            f->entry.size = FILE_UNCHANGED;
+            f->entry.crc = f->parent->crc;
+        }
+        rc = is_same == 0 ? copy_bytes(w, f, &in, &t, err) : is_same < 0 ? is_same : 0;
+    }
     if (rc == 0 && t.put.handle != NULL)
         rc = store_put_commit(&t.put, t.size, err);
-    if (rc != 0)
+    if (rc != 0 || f->entry.size == FILE_UNCHANGED)
         return rc;
     f->entry.size = (int64_t)t.size;
     f->entry.crc = t.crc;
@@ -380,6 +247,8 @@ copier_open(void *arg, void **ret, struct gsp_error *err)
         c->codec->plugin != NULL ? c->codec->plugin->state : NULL, c->codec->opts, err);
     if (rc == 0)
         rc = header_stream_new(&w->headers, err);
+    if (rc == 0 && c->check != NULL)
+        rc = map_check_new(c->check, &w->check, err);
     if (rc == 0) {
         w->records = calloc(w->batch.cap, sizeof *w->records);
         if (w->records == NULL)
@@ -396,6 +265,7 @@ copier_close(void *worker)
         return;
     page_batch_free(&w->batch);
     header_stream_free(w->headers);
+    map_check_free(w->check);
     free(w->records);
     free(w);
 }
@@ -405,7 +275,7 @@ copy_item(void *arg, void *worker, size_t i, struct gsp_error *err)
 {
     struct copy *c = arg;
     struct source_file *f = &c->src->files[i];
-    if (f->action == GSP_CLASS_CONTROL)
+    if (f->action == GSP_CLASS_CONTROL || f->vanished)
         return 0;
     int rc = copy_file(worker, f, err);
     progress_add(&c->progress, 0, 1);
@@ -476,12 +346,12 @@ copy_control(struct copy *c, struct source_file *f, struct gsp_error *err)
         rc = c->side->dialect->control_parse(strbuf_str(&bytes), (uint32_t)bytes.len, &cluster, &torn);
         if (rc == 0)
             break;
-        if (round == REREAD_TIMES) {
+        if (round == COPY_REREAD_TIMES) {
             *err = torn;
             break;
         }
         rc = cancel_check(err);
-        pause_before_reread();
+        copy_pause_before_reread();
     }
     if (rc == 0)
         rc = c->side->dialect->control_crc(strbuf_str(&bytes), (uint32_t)bytes.len, &f->entry.crc, err);

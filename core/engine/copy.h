@@ -9,6 +9,8 @@
 #include "core/engine/scan.h"
 #include "core/engine/wal_receiver.h"
 
+struct map_check_job;
+
 struct copy {
     struct data_side *side;
     struct store *repo;
@@ -18,7 +20,8 @@ struct copy {
     const char *codec_name;
     struct header_map_writer *map;
     gsp_lsn start_lsn;
-    struct wal_receiver *wal; /* its failure stops the copy; may be NULL */
+    struct wal_receiver *wal;    /* its failure stops the copy; may be NULL */
+    struct map_check_job *check; /* NULL: an old LSN is believed, and no map is verified */
     struct progress progress;
     struct jobs jobs;
 
@@ -27,6 +30,7 @@ struct copy {
      * it reaches that far. */
     atomic_uint_fast64_t torn_lsn;
     atomic_uint_fast64_t uncompressed_bytes;
+    atomic_uint_fast64_t stored_pages, total_pages; /* of data files */
 };
 
 /* copy_files - every PAGES and COPY file of the list, largest first, on `threads` workers. Fills the

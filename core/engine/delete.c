@@ -45,6 +45,24 @@ refuse_link(struct engine *e, const char *dir, struct gsp_error *err)
     return gsp_hint(err, "look at where it leads, and remove both by hand");
 }
 
+/* What a merge of the backup left. The directory that stands in for a backup goes before the one that makes it count.
+ */
+static int
+remove_merge_leftovers(struct engine *e, const struct backup *b, struct gsp_error *err)
+{
+    static const char *const prefixes[] = {MERGE_BUILD_PREFIX, MERGE_ASIDE_PREFIX};
+    char name[BACKUP_ID_SIZE + 16], path[PATH_SIZE];
+    int rc = 0;
+    for (size_t i = 0; i < 2 && rc == 0; i++) {
+        struct backup left = {.dir = name};
+        (void)snprintf(name, sizeof name, "%s%s", prefixes[i], b->id);
+        rc = strcmp(name, b->dir) != 0 ? backup_path(path, e->instance, &left, NULL, err) : 0;
+        if (rc == 0 && strcmp(name, b->dir) != 0)
+            rc = store_remove_tree(&e->repo, path, err);
+    }
+    return rc;
+}
+
 int
 delete_backup(struct engine *e, struct backup *b, struct backup_lock *lock, struct gsp_error *err)
 {
@@ -57,6 +75,9 @@ delete_backup(struct engine *e, struct backup *b, struct backup_lock *lock, stru
         rc = refuse_link(e, dir, err);
     if (rc == 0 && b->status != BACKUP_UNKNOWN)
         rc = backup_set_status(&e->repo, e->instance, b, BACKUP_DELETING, err);
+    int stands_in = strcmp(b->dir, b->id) != 0;
+    if (rc == 0 && !stands_in)
+        rc = remove_merge_leftovers(e, b, err);
     if (rc == 0)
         rc = remove_content(e, dir, err);
     if (rc != 0) {
@@ -65,6 +86,8 @@ delete_backup(struct engine *e, struct backup *b, struct backup_lock *lock, stru
     }
     backup_unlock(lock);
     rc = store_remove_tree(&e->repo, dir, err);
+    if (rc == 0 && stands_in)
+        rc = remove_merge_leftovers(e, b, err);
     (void)snprintf(parent, sizeof parent, "backups/%s", e->instance);
     return rc == 0 ? store_sync(&e->repo, parent, err) : rc;
 }
@@ -120,6 +143,8 @@ delete_run(struct engine *e, const char *id, struct gsp_error *err)
         doomed[n++].b = b;
         bytes += (b->data_bytes > 0 ? b->data_bytes : 0) + (b->stream && b->wal_bytes > 0 ? b->wal_bytes : 0);
     }
+    for (size_t i = 0; i < n; i++)
+        log_log("Backup %s will be deleted", doomed[i].b->id);
     rc = lock_all(e, doomed, n, err);
     char size[24];
     format_size_pretty(bytes, size, sizeof size);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/engine/durability.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "core/base/arena.h"
 #include "core/base/cancel.h"
 #include "core/base/cleanup.h"
@@ -53,22 +56,57 @@ batch_close(struct batch *b)
     arena_free(b->arena);
 }
 
+/* Where the catalog keeps a file of the backup in `dir`. */
+static int
+stored_name(const char *dir, const struct file_entry *f, char path[PATH_SIZE], struct gsp_error *err)
+{
+    char below[64];
+    if (f->external_dir_num > 0)
+        (void)snprintf(below, sizeof below, "external_directories/externaldir%d", f->external_dir_num);
+    else
+        (void)snprintf(below, sizeof below, "%s", f->file_type == 1 ? "dssdata" : "database");
+    int n = snprintf(path, PATH_SIZE, "%s/%s/%s", dir, below, f->path);
+    return n < PATH_SIZE ? 0 : gsp_fail(err, GSP_E_BUG, 0, "path too long: '%s'", f->path);
+}
+
+/* The directories above those that a list names. */
+static int
+add_tops(struct batch *b, const char *dir, int32_t externals, int has_dss, struct gsp_error *err)
+{
+    char name[64];
+    int rc = has_dss ? add(b, dir, "dssdata", err) : 0;
+    if (rc == 0 && externals > 0)
+        rc = add(b, dir, "external_directories", err);
+    for (int32_t i = 1; i <= externals && rc == 0; i++) {
+        (void)snprintf(name, sizeof name, "external_directories/externaldir%d", i);
+        rc = add(b, dir, name, err);
+    }
+    return rc;
+}
+
 int
 sync_backup(struct store *repo, const char *dir, const struct filelist *list, struct gsp_error *err)
 {
     static const char *const own[] = {"", "database", "backup_content.control"};
-    char database_dir[PATH_SIZE];
+    char path[PATH_SIZE];
     struct batch b;
     if (repo->ops->sync == NULL)
         return 0;
-    if (!path_join(database_dir, dir, "database"))
-        return gsp_fail(err, GSP_E_BUG, 0, "path too long: '%s'", dir);
-    int rc = batch_open(&b, repo, err), has_headers = 0;
+    int rc = batch_open(&b, repo, err), has_headers = 0, has_dss = 0;
+    int32_t externals = 0;
     for (size_t i = 0; i < list->n && rc == 0; i++) {
-        has_headers |= list->entries[i].n_headers > 0;
-        if (file_entry_is_dir(&list->entries[i]) || list->entries[i].size > 0)
-            rc = add(&b, database_dir, list->entries[i].path, err);
+        const struct file_entry *f = &list->entries[i];
+        has_headers |= f->n_headers > 0;
+        has_dss |= f->file_type == 1;
+        externals = f->external_dir_num > externals ? f->external_dir_num : externals;
+        if (!file_entry_is_dir(f) && f->size <= 0)
+            continue;
+        rc = stored_name(dir, f, path, err);
+        if (rc == 0)
+            rc = add(&b, "", path, err);
     }
+    if (rc == 0)
+        rc = add_tops(&b, dir, externals, has_dss, err);
     for (size_t i = 0; i < sizeof own / sizeof own[0] && rc == 0; i++)
         rc = add(&b, dir, own[i], err);
     if (rc == 0 && has_headers)
@@ -77,6 +115,36 @@ sync_backup(struct store *repo, const char *dir, const struct filelist *list, st
         rc = flush(&b, err);
     batch_close(&b);
     return rc;
+}
+
+int
+sync_stored(struct store *repo, const char *dir, const struct file_entry *const *files, size_t n, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    if (repo->ops->sync == NULL)
+        return 0;
+    auto_arena *arena = arena_new();
+    auto_free const char **paths = n < UINT32_MAX / 2 ? calloc(2 * n + 1, sizeof *paths) : NULL;
+    if (arena == NULL || paths == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    uint32_t n_paths = 0;
+    const char *parent = "";
+    for (size_t i = 0; i < n; i++) {
+        int rc = stored_name(dir, files[i], path, err);
+        if (rc != 0)
+            return rc;
+        paths[n_paths++] = arena_strdup(arena, path);
+        *strrchr(path, '/') = '\0';
+        if (parent != NULL && strcmp(parent, path) == 0)
+            continue; /* neighbours share their directory */
+        paths[n_paths++] = parent = arena_strdup(arena, path);
+    }
+    int fits = path_join(path, dir, "page_header_map");
+    paths[n_paths++] = arena_strdup(arena, path);
+    for (uint32_t i = 0; i < n_paths; i++)
+        if (paths[i] == NULL || !fits)
+            return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    return repo->ops->sync(repo->handle, paths, n_paths, err);
 }
 
 int

@@ -76,7 +76,8 @@ struct backup_options {
     int include_slots; /* --backup-pg-replslot */
     int no_validate;
     int skip_block_validation;
-    const char *password; /* -W, or NULL */
+    unsigned verify_per_mille; /* --verify-map: of the pages an increment leaves out */
+    const char *password;      /* -W, or NULL */
     /* Ask the user for a password (malloc'ed), when the server wants one. May be NULL itself (-w). */
     char *(*ask_password)(void *arg, struct gsp_error *err);
     void *ask_arg;
@@ -87,9 +88,14 @@ int backup_run(struct engine *e, const struct backup_options *opts, char ret_id[
 struct tablespace_mapping {
     const char *from, *to; /* absolute, canonical */
 };
+/* What a restore into an existing cluster believes: a page of the same LSN and checksum as in the backup is the same,
+ * or, as far as the cluster and the backup have a history in common, a page of the same LSN. */
+enum restore_incremental { INCREMENTAL_NONE, INCREMENTAL_CHECKSUM, INCREMENTAL_LSN };
+
 struct restore_options {
     const char *pgdata;
-    const char *id; /* or NULL = the newest valid one */
+    enum restore_incremental incremental; /* -I */
+    const char *id;                       /* or NULL = the newest valid one */
     const struct tablespace_mapping *mappings;
     size_t n_mappings;
     int no_validate;
@@ -110,6 +116,20 @@ int validate_run(struct engine *e, const struct validate_options *opts, size_t *
  * Returns 0 when the check ran: b->status tells the verdict. */
 int validate_backup(
     struct engine *e, struct backup *b, int skip_block_validation, int must_read, struct gsp_error *err);
+
+/* validate_chain - check a backup's chain, from the FULL backup on to the backup itself, as backup_chain gives it out
+ * of the list; the caller has locked all of it. Ends at the first that is not valid, whose descendants become ORPHAN.
+ * Members that are CORRUPT or ORPHAN can heal. The verdict is chain[0]->status.
+ * in     must_read: as for validate_backup */
+int validate_chain(struct engine *e, struct backup_list *list, const struct backup *const *chain, size_t n,
+    int skip_block_validation, int must_read, struct gsp_error *err);
+/* orphan_descendants - valid backups on top of one that is not valid, or missing (backup_chain: err->where), become
+ * ORPHAN, with a warning each. */
+int orphan_descendants(struct engine *e, struct backup_list *list, const char *id, struct gsp_error *err);
+
+/* merge_run - make one FULL backup of a chain, with the id of its newest member: of backup `id` and its ancestors, or
+ * of a FULL backup and its only child. Goes on where an interrupted one stopped. */
+int merge_run(struct engine *e, const char *id, struct gsp_error *err);
 
 /* delete_run - remove a backup and everything made on top of it. */
 int delete_run(struct engine *e, const char *id, struct gsp_error *err);

@@ -1,193 +1,104 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Restoring a backup. The control file is put in place last: a half-restored cluster cannot start. */
+ * Restoring a backup: the chain it is the newest member of, as one. The control file is put in place last: a
+ * half-restored cluster cannot start. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/base/cleanup.h"
 #include "core/base/log.h"
 #include "core/base/number.h"
 #include "core/base/path.h"
 #include "core/base/timestamp.h"
-#include "core/engine/backup_start.h"
 #include "core/engine/durability.h"
-#include "core/engine/jobs.h"
-#include "core/engine/progress.h"
+#include "core/engine/restore_file.h"
 #include "core/engine/restore_mark.h"
-#include "core/engine/restore_target.h"
-#include "core/engine/stored_file.h"
+#include "core/engine/restore_wal.h"
 
-struct restore {
-    struct engine *e;
-    const struct restore_options *opts;
-    struct stored_backup sb;
-    struct restore_target target;
-    const struct gsp_dialect_ops *dialect;
-    struct gsp_cluster cluster;
-    struct file_entry control; /* taken out of the list: it comes last */
-    struct jobs jobs;
-    struct progress progress;
-    atomic_uint_fast64_t bad_files; /* with --force */
+/* ---- the files --------------------------------------------------------------------------------- */
+
+/* What is restored by the workers: not the control file, and not what describes the backup to us and is no part of a
+ * cluster. */
+static int
+is_restored(void *arg, const struct file_entry *f, struct gsp_error *err)
+{
+    struct restore *r = arg;
+    if (f->external_dir_num > 0 && r->opts->skip_external_dirs)
+        return 0;
+    if (f->external_dir_num > 0 || f->file_type == 1) {
+        (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the backup holds %s, which cannot be restored yet",
+            f->external_dir_num > 0 ? "external directories" : "files of DSS volume groups");
+        return f->external_dir_num > 0 ? gsp_hint(err, "restore without them: --skip-external-dirs") : err->code;
+    }
+    if (strcmp(f->path, r->dialect->control_path) == 0) {
+        r->control = *f;
+        return 0;
+    }
+    if (restore_mark_is_name(f->path, r->dialect->control_path)) /* left by an earlier restore, and backed up */
+        return 0;
+    return strcmp(f->path, r->dialect->map_file) != 0 && strcmp(f->path, "database_map") != 0;
+}
+
+static int
+by_size_descending(const void *a, const void *b, void *arg)
+{
+    const struct restore *r = arg;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    const struct stored_backup *sb = &r->chain.members[0];
+    uint64_t of_x = restore_size(sb, &sb->list.entries[x]), of_y = restore_size(sb, &sb->list.entries[y]);
+    return of_x < of_y ? 1 : of_x > of_y ? -1 : (x > y) - (x < y);
+}
+
+static int
+order_files(struct restore *r, struct gsp_error *err)
+{
+    const struct filelist *list = &r->chain.members[0].list;
+    r->order = calloc(list->n + 1, sizeof *r->order);
+    if (r->order == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    for (size_t i = 0; i < list->n; i++)
+        if (!file_entry_is_dir(&list->entries[i]))
+            r->order[r->n_files++] = (uint32_t)i;
+    qsort_r(r->order, r->n_files, sizeof *r->order, by_size_descending, r);
+    return 0;
+}
+
+struct restorer {
+    struct chain_reader *in;
+    struct page_batch pages; /* of a restore in place */
 };
-
-/* ---- one file ---------------------------------------------------------------------------------- */
-
-/* Decoded pages lie one stride apart: neighbours in the file are written with one call. */
-static int
-write_pages(struct store_put *put, struct page_batch *b, struct gsp_error *err)
-{
-    const struct gsp_limits *limits = &put->store->limits;
-    uint32_t most = limits->io_max / b->page_size < limits->iov_max ? limits->io_max / b->page_size : limits->iov_max;
-    for (uint32_t i = 0; i < b->n;) {
-        uint32_t run = 0;
-        while (i + run < b->n && run < most && b->block[i + run] == b->block[i] + run) {
-            b->iov[run] = (struct iovec){
-                .iov_base = (uint8_t *)(uintptr_t)b->data + (size_t)(i + run) * b->stride, .iov_len = b->page_size};
-            run++;
-        }
-        int rc = store_put_pwritev(put, b->iov, run, (uint64_t)b->block[i] * b->page_size, err);
-        if (rc != 0)
-            return rc;
-        i += run;
-    }
-    return 0;
-}
-
-static int
-restore_pages(struct restore *r, struct stored_reader *in, const struct file_entry *f, struct store_put *put,
-    uint64_t *ret_size, struct gsp_error *err)
-{
-    uint32_t blocks = 0;
-    int rc = stored_reader_begin(in, f, 1, err);
-    *ret_size = (uint64_t)(f->n_blocks > 0 ? f->n_blocks : 0) * r->sb.page_size;
-    while (rc == 0) {
-        rc = jobs_check(&r->jobs, err);
-        if (rc == 0)
-            rc = stored_reader_pages(in, err);
-        if (rc != 0 || in->batch->n == 0)
-            break;
-        rc = write_pages(put, in->batch, err);
-        blocks += in->batch->n;
-        progress_add(&r->progress, (uint64_t)in->batch->n * in->batch->page_size, 0);
-    }
-    if (rc == 0)
-        rc = stored_reader_end(in, err);
-    *ret_size = rc == 0 ? (uint64_t)blocks * r->sb.page_size : *ret_size;
-    return rc;
-}
-
-/* --force: what can still be read of a damaged data file, page by page; the rest stays zero. */
-static int
-salvage_pages(
-    struct restore *r, struct stored_reader *in, struct store_put *put, uint32_t *ret_lost, struct gsp_error *err)
-{
-    int rc = 0;
-    while (rc == 0 && in->batch != NULL) {
-        rc = jobs_check(&r->jobs, err);
-        if (rc == 0)
-            rc = stored_reader_salvage(in, ret_lost, err);
-        if (rc != 0 || in->batch->n == 0)
-            break;
-        rc = write_pages(put, in->batch, err);
-    }
-    return rc;
-}
-
-/* Holes of the catalog are written out: a server must not find out at run time that its disk is full. Those of large
- * files were holes at the source and stay ones. */
-static int
-restore_bytes(struct restore *r, struct stored_reader *in, const struct file_entry *f, struct store_put *put,
-    uint64_t *ret_size, struct gsp_error *err)
-{
-    const uint8_t *bytes;
-    int64_t got = 0;
-    uint64_t size = 0;
-    int rc = stored_reader_begin(in, f, 0, err);
-    while (rc == 0) {
-        rc = jobs_check(&r->jobs, err);
-        if (rc == 0)
-            got = stored_reader_bytes(in, &bytes, err);
-        if (rc != 0 || got <= 0)
-            break;
-        rc = store_put_pwrite(put, bytes, (size_t)got, in->offset - (uint64_t)got, err);
-        progress_add(&r->progress, in->offset - size, 0);
-        size = in->offset;
-    }
-    if (rc == 0 && got < 0)
-        rc = (int)got;
-    *ret_size = in->offset;
-    return rc == 0 ? stored_reader_end(in, err) : rc;
-}
-
-/* With --force damage is a warning, and everything that can be read is restored. */
-static int
-tolerate(struct restore *r, struct stored_reader *in, const struct file_entry *f, struct store_put *put,
-    struct gsp_error *err)
-{
-    struct gsp_error problem = *err;
-    uint32_t lost = 0;
-    if (!r->opts->force || (problem.code != GSP_E_CORRUPT && problem.code != GSP_E_NOENT))
-        return problem.code;
-    gsp_error_clear(err);
-    int rc = f->is_datafile ? salvage_pages(r, in, put, &lost, err) : 0;
-    if (rc != 0)
-        return rc;
-    atomic_fetch_add(&r->bad_files, 1);
-    if (lost > 0)
-        log_warning("Restored with damage, because of --force: file '%s', %u page(s) are lost and read as zeros: %s",
-            f->path, lost, problem.msg);
-    else
-        log_warning("Restored with damage, because of --force: file '%s': %s", f->path, problem.msg);
-    return 0;
-}
-
-static int
-restore_content(struct restore *r, struct stored_reader *in, const struct file_entry *f, struct gsp_error *err)
-{
-    auto_free char *decoded = NULL;
-    auto_store_put put = {0};
-    uint64_t size = 0;
-    if (f->encoded && !path_decode(f->path, &decoded))
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "malformed name in the file list");
-    const char *path = decoded != NULL ? decoded : f->path;
-    /* Made anew, so that nothing that others put here is written through; without setuid bits out of a list. */
-    int rc = store_put_begin(&r->target.store, path, f->mode & 0777, GSP_PUT_EXCL, &put, err);
-    if (rc == GSP_E_EXIST)
-        return gsp_hint(err, "the directory was empty before: let nothing else write there, and restore again");
-    if (rc != 0)
-        return rc;
-    if (f->size > 0 && f->is_datafile && !f->is_cfs)
-        rc = restore_pages(r, in, f, &put, &size, err);
-    else if (f->size > 0)
-        rc = restore_bytes(r, in, f, &put, &size, err);
-    if (rc != 0)
-        rc = tolerate(r, in, f, &put, err);
-    return rc == 0 ? store_put_commit(&put, size, err) : rc;
-}
 
 static int
 restore_item(void *arg, void *worker, size_t i, struct gsp_error *err)
 {
     struct restore *r = arg;
-    const struct file_entry *f = &r->sb.list.entries[i];
-    if (file_entry_is_dir(f))
-        return 0;
-    int rc = restore_content(r, worker, f, err);
-    progress_add(&r->progress, 0, 1);
-    return rc != 0 ? gsp_prefix(err, "restore file '%s'", f->path) : 0;
+    struct restorer *w = worker;
+    return restore_file(r, w->in, &w->pages, r->order[i], err);
 }
 
 static int
 restorer_open(void *arg, void **ret, struct gsp_error *err)
 {
     struct restore *r = arg;
-    struct stored_reader *in;
-    int rc = stored_reader_new(&r->sb, &in, err);
-    if (rc == 0)
-        *ret = in;
+    struct restorer *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    *ret = w;
+    int rc = chain_reader_new(&r->chain, &w->in, err);
+    if (rc == 0 && r->inplace.mode != INCREMENTAL_NONE)
+        rc = page_batch_init(&w->pages, r->chain.members[0].page_size, NULL, NULL, NULL, err);
     return rc;
+}
+
+static void
+restorer_close(void *worker)
+{
+    struct restorer *w = worker;
+    if (w == NULL)
+        return;
+    chain_reader_free(w->in);
+    page_batch_free(&w->pages);
+    free(w);
 }
 
 static int
@@ -199,62 +110,30 @@ restore_tick(void *arg, struct gsp_error *err)
     return 0;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
-
-/* Leave in the list what is restored by the workers: not the control file, and not what describes the
- * backup to us and is no part of a cluster. */
-static int
-split_list(struct restore *r, struct gsp_error *err)
-{
-    struct filelist *list = &r->sb.list;
-    size_t kept = 0;
-    for (size_t i = 0; i < list->n; i++) {
-        const struct file_entry *f = &list->entries[i];
-        if (f->external_dir_num > 0 && r->opts->skip_external_dirs)
-            continue;
-        if (f->external_dir_num > 0 || f->file_type == 1) {
-            (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the backup holds %s, which cannot be restored yet",
-                f->external_dir_num > 0 ? "external directories" : "files of DSS volume groups");
-            return f->external_dir_num > 0 ? gsp_hint(err, "restore without them: --skip-external-dirs") : err->code;
-        }
-        if (strcmp(f->path, r->dialect->control_path) == 0)
-            r->control = *f;
-        else if (strcmp(f->path, r->dialect->map_file) != 0 && strcmp(f->path, "database_map") != 0)
-            list->entries[kept++] = *f;
-    }
-    list->n = kept;
-    return r->control.path != NULL ? 0 : gsp_fail(err, GSP_E_CORRUPT, 0, "the backup has no control file");
-}
-
-static int
-by_size_descending(const void *a, const void *b)
-{
-    const struct file_entry *x = a, *y = b;
-    return x->size < y->size ? 1 : x->size > y->size ? -1 : strcmp(x->path, y->path);
-}
-
 static int
 restore_files(struct restore *r, struct gsp_error *err)
 {
-    struct filelist *list = &r->sb.list;
     char size[24];
-    uint64_t bytes = restore_bytes_needed(&r->sb);
+    uint64_t bytes = restore_bytes_needed(&r->chain.members[0]);
     format_size_pretty((int64_t)bytes, size, sizeof size);
     log_info("Start restoring backup files. DATA size: %s", size);
-    if (list->n > 1)
-        qsort(list->entries, list->n, sizeof *list->entries, by_size_descending);
-    r->jobs = (struct jobs){.n_items = list->n,
+    int rc = order_files(r, err);
+    if (rc != 0)
+        return rc;
+    r->jobs = (struct jobs){.n_items = r->n_files,
         .threads = r->e->threads,
         .arg = r,
         .worker_open = restorer_open,
-        .worker_close = stored_reader_free,
+        .worker_close = restorer_close,
         .item = restore_item,
         .tick = restore_tick};
-    progress_begin(&r->progress, "Restoring", bytes, list->n, r->e->progress);
-    int rc = jobs_run(&r->jobs, err);
+    progress_begin(&r->progress, "Restoring", bytes, r->n_files, r->e->progress);
+    rc = jobs_run(&r->jobs, err);
     progress_end(&r->progress);
     return rc;
 }
+
+/* ---- the whole --------------------------------------------------------------------------------- */
 
 /* Places, and the control file under its other name. */
 static int
@@ -262,23 +141,29 @@ prepare(struct restore *r, struct gsp_error *err)
 {
     char path[PATH_SIZE];
     auto_strbuf control = STRBUF_INIT;
-    int rc = stored_path(&r->sb, &r->control, path, err);
+    int rc = stored_path(&r->chain.members[0], &r->control, path, err);
     if (rc == 0)
         rc = store_read_all(&r->e->repo, path, CONTROL_FILE_MAX, &control, err);
     if (rc == 0)
         rc = r->dialect->control_parse(strbuf_str(&control), (uint32_t)control.len, &r->cluster, err);
-    if (rc == 0)
+    if (rc == 0 && r->inplace.mode != INCREMENTAL_NONE) {
+        rc = inplace_begin(r, &control, err);
+    } else if (rc == 0) {
         rc = restore_target_clear(&r->target, err);
-    if (rc == 0)
-        rc = restore_mark_write(&r->target.store, &control, r->control.mode & 0777, !r->e->no_sync, err);
-    return rc == 0 ? restore_target_prepare(&r->target, &r->sb, err) : rc;
+        if (rc == 0)
+            rc = restore_mark_write(&r->target.store, &control, r->control.mode & 0777, err);
+    }
+    return rc == 0 ? restore_target_prepare(&r->target, &r->chain.members[0], err) : rc;
 }
 
 /* Everything else is durable before the control file makes it a cluster. */
 static int
 finish(struct restore *r, struct gsp_error *err)
 {
-    return restore_mark_finish(&r->target.store, r->dialect->control_path, !r->e->no_sync, err);
+    int rc = restore_mark_finish(&r->target.store, r->dialect->control_path, !r->e->no_sync, err);
+    if (rc == 0 && r->inplace.mode != INCREMENTAL_NONE)
+        inplace_end(r);
+    return rc;
 }
 
 static int
@@ -286,13 +171,15 @@ restore_all(struct restore *r, struct gsp_error *err)
 {
     char elapsed[24], size[24], when[TIMESTAMP_SIZE];
     int64_t began = monotonic_us();
-    timestamp_format(r->sb.b->start_time, when);
+    timestamp_format(r->backups[0]->start_time, when);
     log_info("Restoring the database from backup at %s", when);
     int rc = prepare(r, err);
     if (rc == 0)
         rc = restore_files(r, err);
     if (rc == 0)
-        rc = restore_target_set_modes(&r->target, &r->sb, err);
+        rc = restore_wal(r, err);
+    if (rc == 0)
+        rc = restore_target_set_modes(&r->target, &r->chain.members[0], err);
     if (rc != 0)
         return rc;
     format_interval_pretty(monotonic_us() - began, elapsed, sizeof elapsed);
@@ -304,7 +191,7 @@ restore_all(struct restore *r, struct gsp_error *err)
     }
     log_info("Start Syncing restored files to disk");
     began = monotonic_us();
-    rc = sync_restored(&r->target.store, &r->sb.list, err);
+    rc = sync_restored(&r->target.store, &r->chain.members[0].list, err);
     if (rc == 0)
         rc = finish(r, err);
     format_interval_pretty(monotonic_us() - began, elapsed, sizeof elapsed);
@@ -336,10 +223,10 @@ find_backup(const struct backup_list *list, const char *id, struct gsp_error *er
 }
 
 static int
-choose_backup(struct restore *r, struct backup_list *list, struct backup **ret, struct gsp_error *err)
+choose_backup(struct restore *r, struct backup **ret, struct gsp_error *err)
 {
     const char *id = r->opts->id;
-    struct backup *b = find_backup(list, id, err);
+    struct backup *b = find_backup(&r->list, id, err);
     if (err->code != 0)
         return err->code;
     if (b == NULL && id != NULL)
@@ -356,25 +243,60 @@ choose_backup(struct restore *r, struct backup_list *list, struct backup **ret, 
                                  ? "choose another backup with -i, or restore this one at your own risk with --force"
                                  : "choose another backup with -i");
     }
-    if (!backup_is_full(b)) {
-        (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0,
-            "backup %s is incremental (%s), restoring a chain is not supported yet", b->id, b->mode);
-        return gsp_hint(err, "restore its FULL backup with -i, or use the tool that made the backup");
-    }
     *ret = b;
-    return stored_backup_check_version(b, err);
+    return 0;
+}
+
+/* The backup's ancestors. Without one of them neither it nor its siblings are worth anything. */
+static int
+choose_chain(struct restore *r, const struct backup *b, struct gsp_error *err)
+{
+    struct gsp_error ignored = {0};
+    int rc = backup_chain(&r->list, b, &r->backups, &r->n, err);
+    if (rc == GSP_E_NOENT) {
+        (void)orphan_descendants(r->e, &r->list, err->where, &ignored);
+        return gsp_hint(err, "choose another backup with -i; 'gs_probackup show' tells which are valid");
+    }
+    for (size_t i = 0; i < r->n && rc == 0; i++)
+        rc = stored_backup_check_version(r->backups[i], err);
+    return rc;
+}
+
+/* Oldest first, as everybody who locks a chain. */
+static int
+lock_chain(struct restore *r, struct backup_lock **locks, struct gsp_error *err)
+{
+    int rc = 0;
+    for (size_t i = r->n; i-- > 0 && rc == 0;)
+        rc = backup_lock_shared(&r->e->repo, r->e->instance, r->backups[i], &locks[i], err);
+    return rc;
+}
+
+/* Without validation the word of the catalog counts: a backup is worth as much as what it stands on. */
+static int
+trust_chain(struct restore *r, struct gsp_error *err)
+{
+    for (size_t i = r->n; i-- > 1;)
+        if (!backup_is_valid(r->backups[i]))
+            return orphan_descendants(r->e, &r->list, r->backups[i]->id, err);
+    return 0;
 }
 
 static int
-settle_validity(struct restore *r, struct backup *b, struct gsp_error *err)
+settle_validity(struct restore *r, struct gsp_error *err)
 {
-    int rc = 0;
-    if (!r->opts->no_validate && !r->opts->force)
-        rc = validate_backup(r->e, b, r->opts->skip_block_validation, 1, err);
+    const struct backup *b = r->backups[0];
+    int trusts = r->opts->no_validate || r->opts->force, rc;
+    if (!trusts && r->n > 1)
+        log_info("Validating parents for backup %s", b->id);
+    if (trusts)
+        rc = trust_chain(r, err);
+    else
+        rc = validate_chain(r->e, &r->list, r->backups, r->n, r->opts->skip_block_validation, 1, err);
     if (rc != 0)
         return rc;
     if (backup_is_valid(b)) {
-        if (r->opts->no_validate || r->opts->force)
+        if (trusts)
             log_warning("Backup %s is used without validation.", b->id);
         else
             log_info("Backup %s is valid.", b->id);
@@ -390,50 +312,80 @@ settle_validity(struct restore *r, struct backup *b, struct gsp_error *err)
 }
 
 static int
-restore_locked(struct restore *r, struct backup *b, struct gsp_error *err)
+open_chain(struct restore *r, struct gsp_error *err)
 {
-    int rc = settle_validity(r, b, err);
-    if (rc == 0)
-        rc = dialect_of_backup(r->e, b, &r->dialect, &r->cluster, err);
-    if (rc == 0)
-        rc = stored_backup_open(&r->sb, r->e, b, err);
-    for (size_t i = 0; rc == 0 && i < r->sb.n_codecs; i++) {
-        if (!r->sb.codec_usable[i]) {
-            *err = r->sb.codec_errors[i];
-            rc = err->code;
+    int rc = chain_open_some(&r->chain, r->e, r->backups, r->n, is_restored, r, err);
+    for (size_t k = 0; rc == 0 && k < r->chain.n; k++) {
+        const struct stored_backup *sb = &r->chain.members[k];
+        for (size_t i = 0; rc == 0 && i < sb->n_codecs; i++) {
+            if (!sb->codec_usable[i]) {
+                *err = sb->codec_errors[i];
+                rc = err->code;
+            }
         }
     }
+    if (rc == 0 && r->control.path == NULL)
+        rc = gsp_fail(err, GSP_E_CORRUPT, 0, "the backup has no control file");
+    return rc;
+}
+
+static int
+restore_locked(struct restore *r, int in_place, struct gsp_error *err)
+{
+    int rc = settle_validity(r, err);
     if (rc == 0)
-        rc = split_list(r, err);
+        rc = dialect_of_backup(r->e, r->backups[0], &r->dialect, &r->cluster, err);
     if (rc == 0)
-        rc = restore_target_open(&r->target, r->e, r->opts, &r->sb, r->dialect, r->cluster.system_id, err);
+        rc = open_chain(r, err);
+    if (rc == 0)
+        rc = restore_wal_check(r, err);
+    if (rc == 0)
+        rc = restore_target_open(
+            &r->target, r->e, r->opts, in_place, &r->chain.members[0], r->dialect, &r->cluster, err);
+    if (rc == 0 && in_place)
+        rc = inplace_open(r, r->opts->incremental, err);
     return rc == 0 ? restore_all(r, err) : rc;
+}
+
+static int
+restore_chosen(struct restore *r, int in_place, struct gsp_error *err)
+{
+    struct backup *b = NULL;
+    int rc = choose_backup(r, &b, err);
+    if (rc == 0)
+        rc = choose_chain(r, b, err);
+    if (rc != 0)
+        return rc;
+    auto_free struct backup_lock **locks = calloc(r->n, sizeof *locks);
+    if (locks == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    rc = lock_chain(r, locks, err);
+    if (rc == 0)
+        rc = restore_locked(r, in_place, err);
+    inplace_close(r);
+    restore_target_close(&r->target);
+    chain_close(&r->chain);
+    for (size_t i = 0; i < r->n; i++)
+        backup_unlock(locks[i]);
+    return rc;
 }
 
 int
 restore_run(struct engine *e, const struct restore_options *opts, struct gsp_error *err)
 {
     struct restore r = {.e = e, .opts = opts};
-    auto_backup_list list = {0};
-    struct backup *b = NULL;
-    struct backup_lock *lock = NULL;
-    int rc = restore_target_check_destination(e, opts->pgdata, err);
+    int in_place = restore_target_check_destination(e, opts, err);
+    int rc = in_place < 0 ? in_place : backup_list_read(&e->repo, e->instance, &r.list, err);
     if (rc == 0)
-        rc = backup_list_read(&e->repo, e->instance, &list, err);
-    if (rc == 0)
-        rc = choose_backup(&r, &list, &b, err);
-    if (rc == 0)
-        rc = backup_lock_shared(&e->repo, e->instance, b, &lock, err);
-    if (rc == 0)
-        rc = restore_locked(&r, b, err);
-    restore_target_close(&r.target);
-    stored_backup_close(&r.sb);
-    backup_unlock(lock);
-    if (rc != 0)
-        return rc;
-    uint64_t bad = atomic_load(&r.bad_files);
-    if (bad > 0)
-        log_warning("%" PRIu64 " file(s) were restored with damage", bad);
-    log_info("Restore of backup %s completed.", b->id);
-    return 0;
+        rc = restore_chosen(&r, in_place, err);
+    if (rc == 0) {
+        uint64_t bad = atomic_load(&r.bad_files);
+        if (bad > 0)
+            log_warning("%" PRIu64 " file(s) were restored with damage", bad);
+        log_info("Restore of backup %s completed.", r.backups[0]->id);
+    }
+    free(r.order);
+    free((void *)r.backups);
+    backup_list_clear(&r.list);
+    return rc;
 }

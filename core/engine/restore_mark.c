@@ -24,6 +24,14 @@ count_ours(struct store *s, size_t *ret_ours, size_t *ret_others, struct gsp_err
 }
 
 int
+restore_mark_is_name(const char *path, const char *control_path)
+{
+    size_t len = strlen(control_path);
+    return strncmp(path, RESTORE_MARK, strlen(RESTORE_MARK)) == 0 ||
+           (strncmp(path, control_path, len) == 0 && strcmp(path + len, CONTROL_ASIDE_SUFFIX) == 0);
+}
+
+int
 restore_mark_is_there(struct store *s, struct gsp_error *err)
 {
     size_t ours, others;
@@ -31,8 +39,8 @@ restore_mark_is_there(struct store *s, struct gsp_error *err)
     return rc == 0 ? ours > 0 : rc;
 }
 
-static int
-check_ended(struct store *s, struct gsp_error *err)
+int
+restore_mark_check_ended(struct store *s, struct gsp_error *err)
 {
     auto_lock_owners owners = {0};
     int rc = lock_owners_read(s, RESTORE_OWNER, &owners, err);
@@ -60,7 +68,7 @@ restore_mark_check(struct store *s, const struct gsp_dialect_ops *dialect, uint6
     int rc = store_exists(s, dialect->control_path, err);
     if (rc != 0)
         return rc > 0 ? 0 : rc; /* with a control file it is a cluster, whatever else lies there */
-    rc = check_ended(s, err);
+    rc = restore_mark_check_ended(s, err);
     if (rc != 0)
         return rc;
     rc = store_read_all(s, RESTORE_MARK, MARK_BYTES_MAX, &control, &problem);
@@ -98,12 +106,9 @@ restore_mark_clear(struct store *s, struct gsp_error *err)
 }
 
 int
-restore_mark_write(struct store *s, const struct strbuf *control, uint32_t mode, int sync, struct gsp_error *err)
+restore_mark_write(struct store *s, const struct strbuf *control, uint32_t mode, struct gsp_error *err)
 {
-    int rc = store_write_all(s, RESTORE_MARK, mode, 0, control->data, control->len, err);
-    if (rc == 0 && sync)
-        rc = store_sync(s, RESTORE_MARK, err);
-    return rc == 0 && sync ? store_sync(s, "", err) : rc;
+    return store_write_all(s, RESTORE_MARK, mode, GSP_PUT_ATOMIC, control->data, control->len, err);
 }
 
 /* Of two that began at the same time none has kept the other from clearing what it wrote. */

@@ -10,19 +10,26 @@
 
 #define RESTORE_MARK "gs_probackup.unfinished_restore"
 #define RESTORE_OWNER RESTORE_MARK ".owner"
+/* Behind the name of the control file: that of the cluster that is restored in place, from its first change on. */
+#define CONTROL_ASIDE_SUFFIX ".pbk.bak"
 
+/* restore_mark_is_name - is this the path of the mark, of what belongs to it, or of the control file set aside? */
+int restore_mark_is_name(const char *path, const char *control_path);
 /* restore_mark_is_there - does a restore that did not end seem to have left this directory? 1, 0, or a code. */
 int restore_mark_is_there(struct store *s, struct gsp_error *err);
 /* restore_mark_check - is that certain, and was it a restore of this cluster? 1, 0, or a code.
  * errors LOCKED it has not ended */
 int restore_mark_check(
     struct store *s, const struct gsp_dialect_ops *dialect, uint64_t system_id, struct gsp_error *err);
+/* restore_mark_check_ended - has the restore that claimed the directory, if any, ended? errors LOCKED */
+int restore_mark_check_ended(struct store *s, struct gsp_error *err);
 /* restore_mark_claim - say that this process is restoring into the directory, which exists. */
 int restore_mark_claim(struct store *s, struct gsp_error *err);
 /* restore_mark_clear - remove everything in the directory but the mark and the claim. */
 int restore_mark_clear(struct store *s, struct gsp_error *err);
-/* restore_mark_write - control: content of the control file. Durable at once with `sync`. */
-int restore_mark_write(struct store *s, const struct strbuf *control, uint32_t mode, int sync, struct gsp_error *err);
+/* restore_mark_write - control: content of the control file. Durable at once, and the mark of an earlier restore is
+ * replaced in one step. */
+int restore_mark_write(struct store *s, const struct strbuf *control, uint32_t mode, struct gsp_error *err);
 /* restore_mark_finish - the mark becomes the control file. Everything else is durable before.
  * errors LOCKED somebody else claims the directory now */
 int restore_mark_finish(struct store *s, const char *control_path, int sync, struct gsp_error *err);

@@ -16,55 +16,100 @@
 
 enum { TABLESPACE_MAP_MAX = 16 * 1024 * 1024 };
 
-/* A living server in the target explains itself better than "not empty". 0 = none. */
+/* The server that a pid file names: its pid while it runs, 0 when there is none, or a code. errors CORRUPT */
 static int
-running_server(struct store *s)
+running_server(struct store *s, const char *pid_file, struct gsp_error *err)
 {
     auto_strbuf text = STRBUF_INIT;
-    struct gsp_error ignored = {0};
+    struct gsp_error problem = {0};
     uint64_t pid;
-    if (store_read_all(s, "postmaster.pid", 65536, &text, &ignored) != 0)
+    int rc = store_read_all(s, pid_file, 65536, &text, &problem);
+    if (rc == GSP_E_NOENT)
         return 0;
-    if (!parse_u64n(strbuf_str(&text), strcspn(strbuf_str(&text), "\n"), INT32_MAX, &pid) || pid == 0)
-        return 0;
+    if (rc != 0) {
+        *err = problem;
+        return rc;
+    }
+    /* Of a server without clients, in single-user mode, the number is negative. */
+    const char *number = strbuf_str(&text);
+    number += number[0] == '-';
+    if (!parse_u64n(number, strcspn(number, "\n"), INT32_MAX, &pid) || pid == 0)
+        return gsp_fail(err, GSP_E_CORRUPT, 0,
+            "Pid file \"%s/%s\" is mangled, cannot determine whether postmaster is running or not", s->root, pid_file);
     return kill((pid_t)pid, 0) == 0 || errno == EPERM ? (int)pid : 0;
 }
 
 int
-restore_target_check_destination(struct engine *e, const char *pgdata, struct gsp_error *err)
+restore_target_check_stopped(struct store *s, const char *pid_file, struct gsp_error *err)
+{
+    int pid = running_server(s, pid_file, err);
+    if (pid < 0)
+        return gsp_hint(
+            err, "make sure that no server uses the directory, remove that file, and run the command again");
+    if (pid == 0)
+        return 0;
+    (void)gsp_fail(err, GSP_E_EXIST, 0,
+        "Incremental restore is impossible: Postmaster with pid %d is running in destination directory \"%s\"", pid,
+        s->root);
+    return gsp_hint(err, "stop the server first");
+}
+
+static int
+refuse_occupied(struct store *s, struct gsp_error *err)
+{
+    struct gsp_error ignored = {0};
+    /* A living server in the target explains itself better than "not empty". */
+    int pid = running_server(s, "postmaster.pid", &ignored);
+    (void)gsp_fail(err, GSP_E_EXIST, 0, "Restore destination is not empty: \"%s\"%s", s->root,
+        pid > 0 ? ", and a server is running in it" : "");
+    if (pid > 0)
+        return gsp_hint(err,
+            "the server has pid %d; restore into another directory, or stop it and restore in place with -I checksum",
+            pid);
+    return gsp_hint(err, "restore into a new directory with -D, or in place with -I checksum, or move the old one "
+                         "away first");
+}
+
+/* Returns as restore_target_check_destination. st: of the directory, NULL when it is missing. */
+static int
+check_destination(struct store *s, const struct gsp_stat *st, enum restore_incremental mode, struct gsp_error *err)
+{
+    int empty = st != NULL ? store_dir_is_empty(s, "", err) : 1;
+    if (empty < 0)
+        return empty;
+    if (geteuid() == 0) {
+        (void)gsp_fail(err, GSP_E_PERM, 0, "restore does not run as root: the server could not use its own files");
+        return gsp_hint(err, "run it as the user who will own the cluster: sudo -u postgres gs_probackup restore ...");
+    }
+    if (empty && mode != INCREMENTAL_NONE)
+        log_info("Destination directory is empty, disable incremental restore");
+    if (empty == 0 && mode == INCREMENTAL_NONE) { /* what was left there is looked at when the backup is known */
+        int marked = restore_mark_is_there(s, err);
+        if (marked <= 0)
+            return marked < 0 ? marked : refuse_occupied(s, err);
+    }
+    int rc = st != NULL ? check_owner(s->root, st->uid, err) : 0;
+    if (rc != 0 || empty || mode == INCREMENTAL_NONE)
+        return rc;
+    log_info("Running incremental restore into nonempty directory: \"%s\"", s->root);
+    rc = restore_target_check_stopped(s, "postmaster.pid", err);
+    return rc == 0 ? 1 : rc;
+}
+
+int
+restore_target_check_destination(struct engine *e, const struct restore_options *opts, struct gsp_error *err)
 {
     struct store s;
-    void *opts = NULL;
+    void *store_opts = NULL;
     struct gsp_stat st;
     struct gsp_error missing = {0};
-    int rc = engine_open_store(e->cfg, e->reg, "storage.data", pgdata, &s, &opts, err);
+    int rc = engine_open_store(e->cfg, e->reg, "storage.data", opts->pgdata, &s, &store_opts, err);
     if (rc != 0)
         return rc;
     int exists = store_stat(&s, "", &st, &missing) == 0;
-    int empty = exists ? store_dir_is_empty(&s, "", err) : 1;
-    if (empty == 0) /* what it is worth is asked when the backup is known */
-        empty = restore_mark_is_there(&s, err);
-    if (empty < 0) {
-        rc = empty;
-    } else if (geteuid() == 0) {
-        (void)gsp_fail(err, GSP_E_PERM, 0, "restore does not run as root: the server could not use its own files");
-        (void)gsp_hint(err, "run it as the user who will own the cluster: sudo -u postgres gs_probackup restore ...");
-        rc = err->code;
-    } else if (exists && !empty) {
-        int pid = running_server(&s);
-        (void)gsp_fail(err, GSP_E_EXIST, 0, "Restore destination is not empty: \"%s\"%s", pgdata,
-            pid != 0 ? ", and a server is running in it" : "");
-        if (pid != 0)
-            (void)gsp_hint(err,
-                "the server has pid %d; restore into another directory, or stop it and move its data away first", pid);
-        else
-            (void)gsp_hint(err, "restore into a new directory with -D, or move the old one away first");
-        rc = err->code;
-    } else if (exists) {
-        rc = check_owner(pgdata, st.uid, err);
-    }
+    rc = check_destination(&s, exists ? &st : NULL, opts->incremental, err);
     store_close(&s);
-    plugin_free_options(opts);
+    plugin_free_options(store_opts);
     return rc;
 }
 
@@ -81,7 +126,7 @@ fail_not_empty(const struct restore_target *t, struct gsp_error *err)
 static int
 check_unfinished(struct restore_target *t, uint64_t system_id, struct gsp_error *err)
 {
-    int rc = store_dir_is_empty(&t->store, "", err);
+    int rc = t->in_place ? 1 : store_dir_is_empty(&t->store, "", err);
     if (rc != 0)
         return rc < 0 ? rc : 0;
     rc = restore_mark_check(&t->store, t->dialect, system_id, err);
@@ -89,19 +134,21 @@ check_unfinished(struct restore_target *t, uint64_t system_id, struct gsp_error 
     return rc == 0 ? fail_not_empty(t, err) : rc < 0 ? rc : 0;
 }
 
-/* Is the tablespace's place one that the unfinished restore used? Its link in the data directory tells. */
+/* Is the tablespace's place that of the cluster, or of the unfinished restore, that is there? Its link in the data
+ * directory tells. */
 static int
-is_linked_from_unfinished(struct restore_target *t, const char *oid, const char *location)
+is_linked(struct restore_target *t, const char *oid, const char *location)
 {
     char path[PATH_SIZE], target[PATH_SIZE];
     struct gsp_error ignored = {0};
-    return t->unfinished && t->store.ops->readlink != NULL && path_join(path, t->dialect->tablespace_root, oid) &&
+    return (t->unfinished || t->in_place) && t->store.ops->readlink != NULL &&
+           path_join(path, t->dialect->tablespace_root, oid) &&
            t->store.ops->readlink(t->store.handle, path, target, sizeof target, &ignored) == 0 &&
            strcmp(target, location) == 0;
 }
 
-static uint64_t
-restored_size(const struct stored_backup *sb, const struct file_entry *f)
+uint64_t
+restore_size(const struct stored_backup *sb, const struct file_entry *f)
 {
     if (f->is_datafile && f->n_blocks > 0)
         return (uint64_t)f->n_blocks * sb->page_size;
@@ -120,7 +167,7 @@ restore_bytes_needed(const struct stored_backup *sb)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < sb->list.n; i++)
-        bytes = sum_of(bytes, restored_size(sb, &sb->list.entries[i]));
+        bytes = sum_of(bytes, restore_size(sb, &sb->list.entries[i]));
     return bytes;
 }
 
@@ -131,7 +178,7 @@ room_of(const struct stored_backup *sb, const struct file_entry *f)
     char path[PATH_SIZE];
     struct gsp_stat st;
     struct gsp_error ignored = {0};
-    uint64_t size = restored_size(sb, f);
+    uint64_t size = restore_size(sb, f);
     if (f->is_datafile || f->size <= SPARSE_FILE_MIN || stored_path(sb, f, path, &ignored) != 0 ||
         store_stat(&sb->e->repo, path, &st, &ignored) != 0)
         return size;
@@ -174,12 +221,13 @@ room_in_pgdata(const struct restore_target *t, const struct stored_backup *sb)
 }
 
 static int
-check_room(struct store *s, uint64_t need, struct gsp_error *err)
+check_room(struct store *s, uint64_t need, uint64_t there, struct gsp_error *err)
 {
     char have[24], want[24];
     struct gsp_space space = {.struct_size = sizeof space};
-    if (s->ops->space == NULL)
+    if (s->ops->space == NULL || (there > 0 && need <= there))
         return 0;
+    need -= there;
     int rc = s->ops->space(s->handle, "", &space, err);
     if (rc != 0 || space.free_bytes > need)
         return rc;
@@ -218,8 +266,8 @@ check_mappings(const struct restore_options *opts, const struct tablespace *spac
 }
 
 static int
-open_space(struct restore_target *t, const struct restore_options *opts, const struct tablespace *from,
-    struct stored_backup *sb, struct gsp_error *err)
+open_space(
+    struct restore_target *t, const struct restore_options *opts, const struct tablespace *from, struct gsp_error *err)
 {
     struct restore_tablespace *space = &t->spaces[t->n_spaces];
     if (strspn(from->oid, "0123456789") != strlen(from->oid) || from->oid[0] == '\0')
@@ -255,12 +303,12 @@ open_space(struct restore_target *t, const struct restore_options *opts, const s
     int empty = store_dir_is_empty(&space->store, "", err);
     if (empty < 0)
         return empty;
-    if (!empty && !is_linked_from_unfinished(t, from->oid, location)) {
+    space->linked = is_linked(t, from->oid, location);
+    if (!empty && !space->linked) {
         (void)gsp_fail(err, GSP_E_EXIST, 0, "restore tablespace destination is not empty: \"%s\"", location);
         return gsp_hint(err, "move the tablespace to an empty place with -T %s=NEWDIR", from->location);
     }
-    /* What is removed first makes room nobody can count yet. */
-    return t->unfinished ? 0 : check_room(&space->store, room_in_space(t, sb, from->oid), err);
+    return 0;
 }
 
 static int
@@ -290,24 +338,37 @@ open_spaces(
             rc = gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     }
     for (size_t i = 0; rc == 0 && i < n; i++)
-        rc = open_space(t, opts, &spaces[i], sb, err);
+        rc = open_space(t, opts, &spaces[i], err);
     tablespaces_free(spaces, n);
     return rc;
 }
 
 int
-restore_target_open(struct restore_target *t, struct engine *e, const struct restore_options *opts,
-    struct stored_backup *sb, const struct gsp_dialect_ops *dialect, uint64_t system_id, struct gsp_error *err)
+restore_target_check_room(struct restore_target *t, const struct stored_backup *sb, struct gsp_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < t->n_spaces && rc == 0; i++)
+        rc = check_room(&t->spaces[i].store, room_in_space(t, sb, t->spaces[i].oid), t->spaces[i].there, err);
+    return rc == 0 ? check_room(&t->store, room_in_pgdata(t, sb), t->there, err) : rc;
+}
+
+int
+restore_target_open(struct restore_target *t, struct engine *e, const struct restore_options *opts, int in_place,
+    struct stored_backup *sb, const struct gsp_dialect_ops *dialect, const struct gsp_cluster *cluster,
+    struct gsp_error *err)
 {
     memset(t, 0, sizeof *t);
     t->e = e;
     t->dialect = dialect;
+    t->in_place = in_place;
+    (void)snprintf(t->tablespace_dir, sizeof t->tablespace_dir, "%s", cluster->tablespace_dir);
     int rc = engine_open_store(e->cfg, e->reg, "storage.data", opts->pgdata, &t->store, &t->store_opts, err);
     if (rc == 0)
-        rc = check_unfinished(t, system_id, err);
+        rc = check_unfinished(t, cluster->system_id, err);
     if (rc == 0)
         rc = open_spaces(t, opts, sb, err);
-    return rc == 0 && !t->unfinished ? check_room(&t->store, room_in_pgdata(t, sb), err) : rc;
+    /* What is removed first makes room nobody can count yet. */
+    return rc == 0 && !t->unfinished && !t->in_place ? restore_target_check_room(t, sb, err) : rc;
 }
 
 void
@@ -326,9 +387,8 @@ restore_target_close(struct restore_target *t)
     memset(t, 0, sizeof *t);
 }
 
-/* Is this listed directory the link of a tablespace that lies elsewhere? */
-static const struct restore_tablespace *
-space_of(const struct restore_target *t, const char *path)
+struct restore_tablespace *
+restore_target_space(const struct restore_target *t, const char *path)
 {
     size_t len = strlen(t->dialect->tablespace_root);
     if (strncmp(path, t->dialect->tablespace_root, len) != 0 || path[len] != '/')
@@ -356,6 +416,16 @@ make_space(struct restore_target *t, const struct restore_tablespace *space, con
     return rc == 0 && !t->e->no_sync ? store_sync(&t->store, "", err) : rc;
 }
 
+/* In a place that the cluster had before there may be what belongs to others. */
+static int
+clear_space(struct restore_target *t, struct store *s, struct gsp_error *err)
+{
+    if (t->tablespace_dir[0] != '\0')
+        return store_remove_tree(s, t->tablespace_dir, err);
+    int rc = store_dir_is_empty(s, "", err);
+    return rc == 0 ? restore_mark_clear(s, err) : rc < 0 ? rc : 0;
+}
+
 int
 restore_target_clear(struct restore_target *t, struct gsp_error *err)
 {
@@ -366,14 +436,21 @@ restore_target_clear(struct restore_target *t, struct gsp_error *err)
         return rc;
     log_warning("'%s' holds an unfinished restore of this cluster; what it left is removed first", t->store.root);
     /* The tablespaces first: their links are how we know that they are ours. */
-    for (size_t i = 0; i < t->n_spaces && rc >= 0; i++) {
-        rc = store_dir_is_empty(&t->spaces[i].store, "", err);
-        if (rc == 0)
-            rc = restore_mark_clear(&t->spaces[i].store, err);
-    }
-    if (rc < 0)
-        return rc;
-    return restore_mark_clear(&t->store, err);
+    for (size_t i = 0; i < t->n_spaces && rc == 0; i++)
+        if (t->spaces[i].linked)
+            rc = clear_space(t, &t->spaces[i].store, err);
+    return rc == 0 ? restore_mark_clear(&t->store, err) : rc;
+}
+
+static int
+make_dir(struct restore_target *t, const char *path, struct gsp_error *err)
+{
+    struct gsp_error problem = {0};
+    int rc = store_mkdir(&t->store, path, 0700, 0, &problem);
+    if (rc == 0 || (rc == GSP_E_EXIST && t->in_place)) /* what is no directory was removed */
+        return 0;
+    *err = problem;
+    return rc;
 }
 
 int
@@ -389,8 +466,11 @@ restore_target_prepare(struct restore_target *t, struct stored_backup *sb, struc
         if (f->encoded && !path_decode(f->path, &decoded))
             return gsp_fail(err, GSP_E_CORRUPT, 0, "malformed name in the file list: '%s'", f->path);
         const char *path = decoded != NULL ? decoded : f->path;
-        const struct restore_tablespace *space = space_of(t, path);
-        rc = space != NULL ? make_space(t, space, path, err) : store_mkdir(&t->store, path, 0700, 0, err);
+        const struct restore_tablespace *space = restore_target_space(t, path);
+        if (space == NULL)
+            rc = make_dir(t, path, err);
+        else if (!t->in_place || !space->linked)
+            rc = make_space(t, space, path, err);
     }
     return rc;
 }
@@ -410,8 +490,8 @@ restore_target_set_modes(struct restore_target *t, struct stored_backup *sb, str
         /* The data directory itself is not listed; the server gives it and "base" the same mode. */
         if (strcmp(f->path, "base") == 0)
             root_mode = f->mode & 0750;
-        if ((f->mode & 07777) == 0700)
-            continue;
+        if ((f->mode & 07777) == 0700 && !t->in_place)
+            continue; /* made so */
         if (f->encoded && !path_decode(f->path, &decoded))
             return gsp_fail(err, GSP_E_CORRUPT, 0, "malformed name in the file list: '%s'", f->path);
         rc = t->store.ops->chmod(t->store.handle, decoded != NULL ? decoded : f->path, f->mode & 07777, err);

@@ -12,6 +12,8 @@ struct restore_tablespace {
     char *location; /* after mapping */
     struct store store;
     void *store_opts;
+    int linked;     /* in place: the data directory's own link leads there already */
+    uint64_t there; /* in place: bytes there that are kept or make room */
 };
 
 struct restore_target {
@@ -21,24 +23,38 @@ struct restore_target {
     const struct gsp_dialect_ops *dialect;
     struct restore_tablespace *spaces;
     size_t n_spaces;
-    int unfinished; /* it holds what an unfinished restore of this cluster left */
+    char tablespace_dir[64]; /* of the backup's cluster */
+    int in_place;            /* what is there is made what it is to be */
+    int unfinished;          /* not in place: it holds what an unfinished restore of this cluster left */
+    uint64_t there;          /* in place: bytes in the data directory that are kept or make room */
 };
 
-/* restore_target_check_destination - the data directory must be missing, empty or left by an unfinished
- * restore, and ours. Needs no backup, so it is asked first. errors EXIST PERM */
-int restore_target_check_destination(struct engine *e, const char *pgdata, struct gsp_error *err);
+/* restore_target_check_destination - the data directory must be ours, and missing, empty or left by an unfinished
+ * restore; or, with opts->incremental, one that no server uses. Needs no backup, so it is asked first.
+ * Returns 1 when the restore is one in place, 0 when not, or a code. errors EXIST PERM */
+int restore_target_check_destination(struct engine *e, const struct restore_options *opts, struct gsp_error *err);
+/* restore_target_check_stopped - no server must run in the data directory. errors EXIST */
+int restore_target_check_stopped(struct store *s, const char *pid_file, struct gsp_error *err);
 /* restore_target_open - open all places, apply the tablespace mappings, check that they are empty (or left by an
- * unfinished restore of the same cluster) and have the room. Writes nothing. errors EXIST NOSPC CONFIG USAGE */
-int restore_target_open(struct restore_target *t, struct engine *e, const struct restore_options *opts,
-    struct stored_backup *sb, const struct gsp_dialect_ops *dialect, uint64_t system_id, struct gsp_error *err);
+ * unfinished restore of the same cluster) and have the room; in place inplace_open does that. Writes nothing.
+ * errors EXIST NOSPC CONFIG USAGE */
+int restore_target_open(struct restore_target *t, struct engine *e, const struct restore_options *opts, int in_place,
+    struct stored_backup *sb, const struct gsp_dialect_ops *dialect, const struct gsp_cluster *cluster,
+    struct gsp_error *err);
+/* restore_target_check_room - for what is not there yet. errors NOSPC */
+int restore_target_check_room(struct restore_target *t, const struct stored_backup *sb, struct gsp_error *err);
+/* restore_target_space - the tablespace whose link has this path in the data directory; NULL. */
+struct restore_tablespace *restore_target_space(const struct restore_target *t, const char *path);
 void restore_target_close(struct restore_target *t);
 /* restore_target_clear - make the data directory, without what an unfinished restore left in the places. */
 int restore_target_clear(struct restore_target *t, struct gsp_error *err);
-/* restore_target_prepare - make the directories and the links of tablespaces. After restore_target_clear. */
+/* restore_target_prepare - make the directories and the links of tablespaces, in place those that are missing. */
 int restore_target_prepare(struct restore_target *t, struct stored_backup *sb, struct gsp_error *err);
 /* restore_target_set_modes - directories get their recorded modes, once their files are in. */
 int restore_target_set_modes(struct restore_target *t, struct stored_backup *sb, struct gsp_error *err);
 /* restore_bytes_needed - bytes of all files of a backup once restored. */
 uint64_t restore_bytes_needed(const struct stored_backup *sb);
+/* restore_size - bytes of one file of it. */
+uint64_t restore_size(const struct stored_backup *sb, const struct file_entry *f);
 
 #endif

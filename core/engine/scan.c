@@ -102,7 +102,11 @@ add_file(
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     list->files = files;
     struct source_file *f = &files[list->n_files];
-    *f = (struct source_file){.size = st->size, .action = class->action};
+    *f = (struct source_file){.size = st->size,
+        .action = class->action,
+        .relation = class->relation,
+        .space_oid = class->space_oid,
+        .flags = class->flags};
     f->entry.mode = st->mode;
     f->entry.compress_alg = "none";
     f->entry.db_oid = class->db_oid;

@@ -11,7 +11,15 @@ struct source_file {
     const char *source;      /* path to read, differs from entry.path when that is encoded */
     uint64_t size;           /* bytes at scan time */
     uint32_t action;         /* GSP_CLASS_PAGES, COPY or CONTROL */
-    uint32_t vanished;       /* set by the copy: the file is gone */
+    uint32_t vanished;       /* the file is left out: set by the copy when it is gone, or by the plan */
+    uint32_t relation;       /* as gsp_class */
+    uint32_t space_oid;
+    uint32_t flags; /* GSP_CLASS_* flags */
+    /* set by the plan */
+    const struct file_entry *parent; /* the parent backup's entry, or NULL */
+    const struct changed_relation *changes;
+    gsp_lsn plan_lsn;
+    uint32_t plan; /* GSP_PLAN_* */
 };
 
 struct source_list {

@@ -19,8 +19,8 @@ codec_index(const struct stored_backup *sb, const char *name)
     return i;
 }
 
-static void
-open_codecs(struct stored_backup *sb)
+void
+stored_backup_open_codecs(struct stored_backup *sb)
 {
     sb->codec_names[NONE] = "none";
     sb->codec_usable[NONE] = 1;
@@ -56,24 +56,29 @@ stored_backup_check_version(const struct backup *b, struct gsp_error *err)
 }
 
 int
-stored_backup_open(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err)
+stored_backup_init(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err)
 {
     memset(sb, 0, sizeof *sb);
     sb->e = e;
     sb->b = b;
     sb->page_size = b->block_size != 0 ? b->block_size : 8192;
-    int rc = backup_path(sb->dir, e->instance, b, NULL, err);
+    return backup_path(sb->dir, e->instance, b, NULL, err);
+}
+
+int
+stored_backup_open(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err)
+{
+    int rc = stored_backup_init(sb, e, b, err);
     if (rc == 0)
         rc = backup_read_filelist(&e->repo, e->instance, b, &sb->list, err);
     if (rc != 0)
         return rc;
     filelist_sort(&sb->list);
-    for (size_t i = 1; i < sb->list.n; i++) {
-        const struct file_entry *x = &sb->list.entries[i - 1], *y = &sb->list.entries[i];
-        if (strcmp(x->path, y->path) == 0 && x->external_dir_num == y->external_dir_num && x->file_type == y->file_type)
-            return gsp_fail(err, GSP_E_CORRUPT, 0, "the file list of backup %s names '%s' twice", b->id, y->path);
-    }
-    open_codecs(sb);
+    for (size_t i = 1; i < sb->list.n; i++)
+        if (filelist_compare(&sb->list.entries[i - 1], &sb->list.entries[i]) == 0)
+            return gsp_fail(
+                err, GSP_E_CORRUPT, 0, "the file list of backup %s names '%s' twice", b->id, sb->list.entries[i].path);
+    stored_backup_open_codecs(sb);
     return 0;
 }
 
@@ -141,33 +146,57 @@ stored_reader_free(void *reader)
         return;
     close_file(r);
     store_file_close(&r->map);
-    for (size_t i = 0; i < STORED_CODECS_MAX; i++)
+    for (size_t i = 0; i < r->n_batches; i++)
         page_batch_free(&r->batches[i]);
     free(r->bytes);
     free(r);
 }
 
 static int
-prepare_batch(struct stored_reader *r, const struct file_entry *f, struct gsp_error *err)
+too_many_codecs(struct gsp_error *err)
 {
-    size_t i = codec_index(r->sb, f->compress_alg);
-    if (i == r->sb->n_codecs)
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "the backup names more than %d compressors", STORED_CODECS_MAX - 1);
-    if (!r->sb->codec_usable[i]) {
-        *err = r->sb->codec_errors[i];
+    return gsp_fail(err, GSP_E_CORRUPT, 0, "the backup names more than %d compressors", STORED_CODECS_MAX - 1);
+}
+
+int
+stored_reader_batch(struct stored_reader *r, const struct stored_backup *sb, const char *alg, struct page_batch **ret,
+    struct gsp_error *err)
+{
+    size_t known = 0, i = codec_index(sb, alg);
+    if (i == sb->n_codecs)
+        return too_many_codecs(err);
+    if (!sb->codec_usable[i]) {
+        *err = sb->codec_errors[i];
         return err->code;
     }
-    if (!r->batch_ready[i]) {
-        const struct codec *codec = &r->sb->codecs[i];
-        int rc = page_batch_init(&r->batches[i], r->sb->page_size, codec_ops(codec),
+    while (known < r->n_batches && strcmp(r->batch_names[known], alg) != 0)
+        known++;
+    if (known == STORED_CODECS_MAX)
+        return too_many_codecs(err);
+    if (known == r->n_batches) {
+        const struct codec *codec = &sb->codecs[i];
+        int rc = page_batch_init(&r->batches[known], sb->page_size, codec_ops(codec),
             codec->plugin != NULL ? codec->plugin->state : NULL, codec->opts, err);
-        if (rc != 0)
+        if (rc != 0) {
+            page_batch_free(&r->batches[known]);
             return rc;
-        r->batch_ready[i] = 1;
+        }
+        r->batch_names[known] = sb->codec_names[i];
+        r->n_batches++;
     }
-    r->batch = &r->batches[i];
-    r->batch->n = 0;
+    *ret = &r->batches[known];
+    (*ret)->n = 0;
     return 0;
+}
+
+void
+stored_reader_turn(struct stored_reader *r, struct stored_backup *sb)
+{
+    if (r->sb == sb)
+        return;
+    close_file(r);
+    store_file_close(&r->map);
+    r->sb = sb;
 }
 
 static int
@@ -199,7 +228,7 @@ stored_reader_begin(struct stored_reader *r, const struct file_entry *f, int as_
     if (rc == 0)
         rc = store_file_open(&r->sb->e->repo, path, &r->file, err);
     if (rc == 0 && as_pages)
-        rc = prepare_batch(r, f, err);
+        rc = stored_reader_batch(r, r->sb, f->compress_alg, &r->batch, err);
     if (rc == 0 && as_pages)
         rc = load_headers(r, f, err);
     r->entry = f;
@@ -250,13 +279,20 @@ compare_with_map(struct stored_reader *r, struct gsp_error *err)
     return 0;
 }
 
-/* A FULL backup holds every block: a gap would come back as zeros, and nobody would know. */
+int
+stored_is_whole(const struct stored_backup *sb, const struct file_entry *f)
+{
+    return backup_is_full(sb->b) || (f->n_blocks > 0 && f->n_headers == f->n_blocks);
+}
+
+/* A FULL backup holds every block: a gap would come back as zeros, and nobody would know. So does an increment of a
+ * file of which it stores as many pages as there are blocks. */
 static int
 check_complete(const struct stored_reader *r, struct gsp_error *err)
 {
     const struct page_batch *b = r->batch;
     const struct file_entry *f = r->entry;
-    if (!backup_is_full(r->sb->b))
+    if (!stored_is_whole(r->sb, f))
         return 0;
     for (uint32_t i = 0; i < b->n; i++)
         if (b->block[i] != r->next_page + i)
@@ -361,7 +397,7 @@ stored_reader_end(struct stored_reader *r, struct gsp_error *err)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "Invalid CRC: %X. Expected %X", r->crc, f->crc);
     else if (r->headers != NULL && pages != (uint32_t)f->n_headers)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "%u pages instead of the %d in the page header map", pages, f->n_headers);
-    else if (r->batch != NULL && backup_is_full(r->sb->b) && f->n_blocks > 0 && pages != (uint32_t)f->n_blocks)
+    else if (r->batch != NULL && stored_is_whole(r->sb, f) && f->n_blocks > 0 && pages != (uint32_t)f->n_blocks)
         rc = gsp_fail(err, GSP_E_CORRUPT, 0, "%u blocks instead of the listed %d", pages, f->n_blocks);
     close_file(r);
     return rc;

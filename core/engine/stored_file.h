@@ -29,17 +29,25 @@ int stored_backup_check_version(const struct backup *b, struct gsp_error *err);
 /* stored_backup_open - read the file list (checked against content-crc, no name twice) and open the compressors it
  * names; one that is missing is only an error when a file needs it. errors CORRUPT NOENT */
 int stored_backup_open(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err);
+/* stored_backup_init, stored_backup_open_codecs - its two halves around a file list that the caller fills. */
+int stored_backup_init(struct stored_backup *sb, struct engine *e, const struct backup *b, struct gsp_error *err);
+void stored_backup_open_codecs(struct stored_backup *sb);
 void stored_backup_close(struct stored_backup *sb);
 /* stored_path - where a file lies in the catalog. */
 int stored_path(const struct stored_backup *sb, const struct file_entry *f, char path[4096], struct gsp_error *err);
 /* stored_codec_error - NULL when the file's pages can be decoded, else why not. */
 const struct gsp_error *stored_codec_error(const struct stored_backup *sb, const struct file_entry *f);
 
+/* stored_is_whole - does the stored data file hold every block? That is so in a FULL backup, and in an increment that
+ * stores as many pages as the file has blocks; stored_reader checks it. */
+int stored_is_whole(const struct stored_backup *sb, const struct file_entry *f);
+
 struct stored_reader {
     struct stored_backup *sb;
-    struct store_file map; /* page_header_map, opened with the first file that needs it */
-    struct page_batch batches[STORED_CODECS_MAX];
-    int batch_ready[STORED_CODECS_MAX];
+    struct store_file map;                        /* page_header_map, opened with the first file that needs it */
+    struct page_batch batches[STORED_CODECS_MAX]; /* one per compressor that was needed */
+    const char *batch_names[STORED_CODECS_MAX];
+    size_t n_batches;
     uint8_t *bytes; /* window for files without pages */
 
     /* the file being read */
@@ -56,6 +64,13 @@ struct stored_reader {
 int stored_reader_new(struct stored_backup *sb, struct stored_reader **ret, struct gsp_error *err);
 /* stored_reader_free - fit as a worker's end: takes any struct stored_reader, or NULL. */
 void stored_reader_free(void *reader);
+
+/* stored_reader_turn - to the files of another backup of a chain, with the same page size. The file being read is
+ * closed; buffers are kept. Every backup it was turned to must outlive it. */
+void stored_reader_turn(struct stored_reader *r, struct stored_backup *sb);
+/* stored_reader_batch - the reader's buffers for pages of a compressor that the backup names, empty. Borrowed. */
+int stored_reader_batch(struct stored_reader *r, const struct stored_backup *sb, const char *alg,
+    struct page_batch **ret, struct gsp_error *err);
 
 /* stored_reader_begin - open a file's content. as_pages 0 reads a data file as bytes too. errors NOENT CORRUPT */
 int stored_reader_begin(struct stored_reader *r, const struct file_entry *f, int as_pages, struct gsp_error *err);

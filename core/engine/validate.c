@@ -359,6 +359,88 @@ validate_backup(struct engine *e, struct backup *b, int skip_block_validation, i
     return backup_set_status(&e->repo, e->instance, b, status, err);
 }
 
+/* ---- chains ------------------------------------------------------------------------------------ */
+
+/* culprit: the ancestor at fault, NULL when it is missing. */
+static int
+mark_orphan(
+    struct engine *e, struct backup *b, const char *culprit_id, const struct backup *culprit, struct gsp_error *err)
+{
+    int orphaned = backup_is_valid(b);
+    if (culprit != NULL)
+        log_warning(orphaned ? "Backup %s is orphaned because his parent %s has status: %s"
+                             : "Backup %s has parent %s with status: %s",
+            b->id, culprit_id, backup_status_name(culprit->status));
+    else
+        log_warning(
+            orphaned ? "Backup %s is orphaned because his parent %s is missing" : "Backup %s has missing parent %s",
+            b->id, culprit_id[0] != '\0' ? culprit_id : "(not named)");
+    /* An ancestor that could not be read just now may be as good as ever. */
+    if (!orphaned || (culprit != NULL && culprit->unread))
+        return 0;
+    return backup_set_status(&e->repo, e->instance, b, BACKUP_ORPHAN, err);
+}
+
+int
+orphan_descendants(struct engine *e, struct backup_list *list, const char *id, struct gsp_error *err)
+{
+    const struct backup *culprit = backup_list_find(list, id);
+    int rc = 0;
+    for (size_t i = list->n; i-- > 0 && rc == 0;) {
+        struct backup *b = &list->backups[i];
+        if (b != culprit && backup_is_valid(b) && !backup_is_full(b) && backup_is_descendant(list, b, id))
+            rc = mark_orphan(e, b, id, culprit, err);
+    }
+    return rc;
+}
+
+/* Is every ancestor there and valid? 1, or 0 when the backup is an orphan now, or a code. */
+static int
+check_ancestors(struct engine *e, struct backup_list *list, struct backup *b, struct gsp_error *err)
+{
+    auto_free const struct backup **chain = NULL;
+    struct gsp_error broken = {0};
+    size_t n = 0;
+    int rc = backup_chain(list, b, &chain, &n, &broken);
+    if (rc == GSP_E_NOENT)
+        return mark_orphan(e, b, broken.where, NULL, err);
+    if (rc == GSP_E_CORRUPT) {
+        log_warning("%s", broken.msg);
+        return backup_is_valid(b) ? backup_set_status(&e->repo, e->instance, b, BACKUP_ORPHAN, err) : 0;
+    }
+    if (rc != 0) {
+        *err = broken;
+        return rc;
+    }
+    /* The oldest one that is at fault is where a repair begins. */
+    for (size_t i = n; i-- > 1;)
+        if (!backup_is_valid(chain[i]))
+            return mark_orphan(e, b, chain[i]->id, chain[i], err);
+    return 1;
+}
+
+/* Can validation make anything of this status? */
+static int
+is_checkable(const struct backup *b)
+{
+    return backup_is_valid(b) || b->status == BACKUP_ORPHAN || b->status == BACKUP_CORRUPT;
+}
+
+int
+validate_chain(struct engine *e, struct backup_list *list, const struct backup *const *chain, size_t n,
+    int skip_block_validation, int must_read, struct gsp_error *err)
+{
+    for (size_t i = n; i-- > 0;) {
+        struct backup *b = &list->backups[chain[i] - list->backups];
+        int rc = is_checkable(b) ? validate_backup(e, b, skip_block_validation, must_read, err) : 0;
+        if (rc != 0)
+            return rc;
+        if (!backup_is_valid(b))
+            return orphan_descendants(e, list, b->id, err);
+    }
+    return 0;
+}
+
 /* ---- the command ------------------------------------------------------------------------------- */
 
 /* 1 to check it, 0 when it counts as bad, -1 when it does not count at all. */
@@ -376,7 +458,7 @@ precheck(struct engine *e, struct backup_list *list, struct backup *b, struct gs
             (void)backup_set_status(&e->repo, e->instance, b, BACKUP_ERROR, err);
         return 0;
     }
-    if (!backup_is_valid(b) && b->status != BACKUP_ORPHAN && b->status != BACKUP_CORRUPT) {
+    if (!is_checkable(b)) {
         log_warning("Backup %s has status %s. Skip validation.", b->id, backup_status_name(b->status));
         return 0;
     }
@@ -385,19 +467,7 @@ precheck(struct engine *e, struct backup_list *list, struct backup *b, struct gs
         log_warning("Skip validation: %s", version.msg);
         return 0;
     }
-    if (backup_is_full(b))
-        return 1;
-    const struct backup *parent = backup_list_find(list, b->parent_id);
-    if (parent != NULL && backup_is_valid(parent))
-        return 1;
-    if (parent == NULL)
-        log_warning("Backup %s is orphaned because his parent %s is missing", b->id, b->parent_id);
-    else
-        log_warning("Backup %s is orphaned because his parent %s has status: %s", b->id, parent->id,
-            backup_status_name(parent->status));
-    if (backup_is_valid(b))
-        (void)backup_set_status(&e->repo, e->instance, b, BACKUP_ORPHAN, err);
-    return 0;
+    return backup_is_full(b) ? 1 : check_ancestors(e, list, b, err);
 }
 
 static int
@@ -437,20 +507,28 @@ validate_run(struct engine *e, const struct validate_options *opts, size_t *ret_
     int rc = backup_list_read(&e->repo, e->instance, &list, err);
     if (rc != 0)
         return rc;
-    struct backup *wanted = NULL;
+    const struct backup *wanted = NULL, *first_bad = NULL;
     if (opts->id != NULL) {
         wanted = backup_list_find(&list, opts->id);
         if (wanted == NULL)
             return gsp_fail(err, GSP_E_NOENT, 0, "Requested backup %s is not found.", opts->id);
+        if (!backup_is_full(wanted))
+            log_info("Validating parents for backup %s", wanted->id);
     } else {
         log_info("Validate backups of the instance '%s'", e->instance);
     }
-    /* Oldest first: a parent's verdict is known before its children are looked at. */
+    /* Oldest first: a parent's verdict is known before its children are looked at, and a whole chain can heal. */
     for (size_t i = list.n; i-- > 0 && rc == 0;) {
         struct backup *b = &list.backups[i];
-        if (wanted == NULL || backup_is_descendant(&list, wanted, b->id))
-            rc = validate_one(e, &list, b, opts->skip_block_validation, &bad, &skipped, err);
+        if (wanted != NULL && !backup_is_descendant(&list, wanted, b->id))
+            continue;
+        rc = validate_one(e, &list, b, opts->skip_block_validation, &bad, &skipped, err);
+        if (rc == 0 && bad > 0 && first_bad == NULL)
+            first_bad = b;
     }
+    /* Those that were not asked for do not stay valid on top of it either. */
+    if (rc == 0 && wanted != NULL && first_bad != NULL)
+        rc = orphan_descendants(e, &list, first_bad->id, err);
     if (skipped > 0)
         log_warning("Some backups weren't locked and they were skipped");
     *ret_bad = bad;

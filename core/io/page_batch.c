@@ -66,32 +66,58 @@ page_batch_free(struct page_batch *b)
     memset(b, 0, sizeof *b);
 }
 
-int
-page_batch_read(struct page_batch *b, struct store_file *f, uint32_t first, uint32_t want, struct gsp_error *err)
+void
+page_batch_reset(struct page_batch *b)
 {
-    const struct gsp_limits *limits = &f->store->limits;
-    uint32_t per_call = limits->io_max / b->page_size;
-    if (per_call > limits->iov_max)
-        per_call = limits->iov_max;
-    if (want > b->cap)
-        want = b->cap;
     b->n = 0;
     b->data = page_batch_page(b, 0);
-    while (b->n < want) {
-        uint32_t part = want - b->n < per_call ? want - b->n : per_call;
+}
+
+int
+page_batch_add(struct page_batch *b, struct store_file *f, uint32_t first, uint32_t want, struct gsp_error *err)
+{
+    const struct gsp_limits *limits = &f->store->limits;
+    uint32_t per_call = limits->io_max / b->page_size, done = 0;
+    if (per_call > limits->iov_max)
+        per_call = limits->iov_max;
+    if (want > b->cap - b->n)
+        want = b->cap - b->n;
+    while (done < want) {
+        uint32_t part = want - done < per_call ? want - done : per_call;
         for (uint32_t i = 0; i < part; i++)
             b->iov[i] = (struct iovec){.iov_base = page_batch_page(b, b->n + i), .iov_len = b->page_size};
-        int64_t got = store_file_preadv(f, b->iov, part, (uint64_t)(first + b->n) * b->page_size, err);
+        int64_t got = store_file_preadv(f, b->iov, part, (uint64_t)(first + done) * b->page_size, err);
         if (got < 0)
             return (int)got;
         uint32_t pages = (uint32_t)(got / b->page_size);
+        for (uint32_t i = 0; i < pages; i++)
+            b->block[b->n + i] = first + done + i;
         b->n += pages;
+        done += pages;
         if (pages == 0)
             break;
     }
-    for (uint32_t i = 0; i < b->n; i++)
-        b->block[i] = first + i;
     return 0;
+}
+
+int
+page_batch_read(struct page_batch *b, struct store_file *f, uint32_t first, uint32_t want, struct gsp_error *err)
+{
+    page_batch_reset(b);
+    return page_batch_add(b, f, first, want, err);
+}
+
+void
+page_batch_move(struct page_batch *b, uint32_t from, uint32_t to)
+{
+    if (from == to)
+        return;
+    memcpy(page_batch_page(b, to), page_batch_page(b, from), b->page_size);
+    b->block[to] = b->block[from];
+    b->lsn[to] = b->lsn[from];
+    b->sum[to] = b->sum[from];
+    b->stored_sum[to] = b->stored_sum[from];
+    b->state[to] = b->state[from];
 }
 
 void

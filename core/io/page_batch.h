@@ -51,6 +51,13 @@ page_batch_page(const struct page_batch *b, uint32_t i)
  * the end; a partial page at the end does not count) and numbers block[]. */
 int page_batch_read(struct page_batch *b, struct store_file *f, uint32_t first, uint32_t want, struct gsp_error *err);
 
+/* page_batch_reset, page_batch_add - the same for blocks that are not all neighbours: runs of them, one after the other
+ * into one batch, as far as it has room. */
+void page_batch_reset(struct page_batch *b);
+int page_batch_add(struct page_batch *b, struct store_file *f, uint32_t first, uint32_t want, struct gsp_error *err);
+/* page_batch_move - page `from` with its verdict takes the place of page `to` <= from, of a batch that was read. */
+void page_batch_move(struct page_batch *b, uint32_t from, uint32_t to);
+
 /* page_batch_check - verdicts of the dialect for all n pages. */
 void page_batch_check(struct page_batch *b, const struct gsp_dialect_ops *dialect, const struct gsp_cluster *cluster,
     uint64_t base_block);

@@ -157,6 +157,12 @@ store_rename(struct store *s, const char *from, const char *to, struct gsp_error
 }
 
 int
+store_link(struct store *s, const char *from, const char *to, struct gsp_error *err)
+{
+    return s->ops->link != NULL ? s->ops->link(s->handle, from, to, err) : absent(s, "link files", err);
+}
+
+int
 store_sync(struct store *s, const char *path, struct gsp_error *err)
 {
     return s->ops->sync != NULL ? s->ops->sync(s->handle, &path, 1, err) : 0;

@@ -37,6 +37,8 @@ int store_write_all(struct store *s, const char *path, uint32_t mode, uint32_t f
 int store_mkdir(struct store *s, const char *path, uint32_t mode, uint32_t flags, struct gsp_error *err);
 int store_remove(struct store *s, const char *path, struct gsp_error *err);
 int store_rename(struct store *s, const char *from, const char *to, struct gsp_error *err);
+/* store_link - as the operation. errors UNSUPPORTED: the caller copies instead */
+int store_link(struct store *s, const char *from, const char *to, struct gsp_error *err);
 int store_sync(struct store *s, const char *path, struct gsp_error *err);
 /* store_remove_tree - a directory and all below it; links are removed, never followed. A missing one is success. */
 int store_remove_tree(struct store *s, const char *path, struct gsp_error *err);

@@ -4,6 +4,10 @@
 #define CLASSIFY_KNOWN (GSP_CLASSIFY_LOGS | GSP_CLASSIFY_SLOTS)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+/* Tablespaces that every cluster has: their relations lie under base and global. */
+#define SPACE_DEFAULT 1663u
+#define SPACE_GLOBAL 1664u
+
 enum place {
     IN_ROOT,
     IN_GLOBAL,
@@ -18,13 +22,16 @@ enum place {
 struct where {
     enum place place;
     uint32_t db_oid;
+    uint32_t space_oid; /* of relations there */
 };
+
+enum fork { MAIN_FORK, INIT_FORK /* that an unlogged relation is reset from */, VISIBILITY_FORK, OTHER_FORK };
 
 /* A file name of a relation, taken apart. */
 struct relation {
     uint32_t number; /* relfilenode */
     uint32_t segment;
-    int init; /* the fork that an unlogged relation is reset from */
+    enum fork fork;
 };
 
 static const char *const root_directories_empty[] = {
@@ -92,23 +99,24 @@ take_oid(const char **path, uint32_t *ret)
 static struct where
 locate(const struct gsp_cluster *cluster, const char *dir)
 {
-    struct where w = {ELSEWHERE, 0};
-    uint32_t oid;
+    struct where w = {.place = ELSEWHERE};
     size_t version_len = strlen(cluster->tablespace_dir);
     if (dir[0] == '\0') {
         w.place = IN_ROOT;
     } else if (strcmp(dir, "global") == 0) {
         w.place = IN_GLOBAL;
+        w.space_oid = SPACE_GLOBAL;
     } else if (strcmp(dir, "base") == 0) {
         w.place = IN_BASE;
     } else if (strcmp(dir, "pg_tblspc") == 0) {
         w.place = IN_TABLESPACES;
     } else if (starts_with(dir, "base/")) {
+        w.space_oid = SPACE_DEFAULT;
         if (is_oid(dir + strlen("base/"), &w.db_oid))
             w.place = IN_DATABASE;
     } else if (starts_with(dir, "pg_tblspc/")) {
         dir += strlen("pg_tblspc/");
-        if (!take_oid(&dir, &oid))
+        if (!take_oid(&dir, &w.space_oid))
             return w;
         if (*dir == '\0')
             w.place = IN_TABLESPACE;
@@ -127,16 +135,18 @@ parse_relation(const struct gsp_cluster *cluster, const char *name, struct relat
 {
     uint64_t number, segment = 0;
     uint32_t segment_blocks = cluster->segment_blocks > 0 ? cluster->segment_blocks : 1;
-    int init = 0;
+    enum fork fork = MAIN_FORK;
     if (!pg_digits(&name, UINT32_MAX, &number))
         return 0;
     if (starts_with(name, "_fsm")) {
         name += strlen("_fsm");
+        fork = OTHER_FORK;
     } else if (starts_with(name, "_vm")) {
         name += strlen("_vm");
+        fork = VISIBILITY_FORK;
     } else if (starts_with(name, "_init")) {
         name += strlen("_init");
-        init = 1;
+        fork = INIT_FORK;
     }
     if (*name == '.') {
         name++;
@@ -147,7 +157,7 @@ parse_relation(const struct gsp_cluster *cluster, const char *name, struct relat
         return 0;
     ret->number = (uint32_t)number;
     ret->segment = (uint32_t)segment;
-    ret->init = init;
+    ret->fork = fork;
     return 1;
 }
 
@@ -184,14 +194,14 @@ find_unlogged(const struct gsp_cluster *cluster, const struct gsp_dirent *entrie
     *ret = NULL;
     *ret_n = 0;
     for (uint32_t i = 0; i < n; i++)
-        found += parse_relation(cluster, entries[i].name, &rel) && rel.init;
+        found += parse_relation(cluster, entries[i].name, &rel) && rel.fork == INIT_FORK;
     if (found == 0)
         return 0;
     *ret = calloc(found, sizeof **ret);
     if (*ret == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory classifying %u files", n);
     for (uint32_t i = 0; i < n; i++)
-        if (parse_relation(cluster, entries[i].name, &rel) && rel.init)
+        if (parse_relation(cluster, entries[i].name, &rel) && rel.fork == INIT_FORK)
             (*ret)[(*ret_n)++] = rel.number;
     qsort(*ret, *ret_n, sizeof **ret, compare_numbers);
     return 0;
@@ -250,7 +260,15 @@ classify_file(const struct gsp_cluster *cluster, const struct where *w, const ui
     } else if (parse_relation(cluster, name, &rel)) {
         ret->action = GSP_CLASS_PAGES;
         ret->segment = rel.segment;
-        if (!rel.init && n_unlogged > 0 &&
+        /* The server does not log the free space map, and clears bits of the visibility map without naming its block:
+         * only the main fork can be trusted to tell what changed. */
+        if (rel.fork == MAIN_FORK) {
+            ret->relation = rel.number;
+            ret->space_oid = w->space_oid;
+        }
+        if (rel.fork == VISIBILITY_FORK)
+            ret->flags = GSP_CLASS_REBUILT;
+        if (rel.fork != INIT_FORK && n_unlogged > 0 &&
             bsearch(&rel.number, unlogged, n_unlogged, sizeof *unlogged, compare_numbers) != NULL)
             ret->action = GSP_CLASS_SKIP;
     }

@@ -442,12 +442,11 @@ collect(struct pg_link *link, int64_t deadline_us, PGresult **ret, struct gsp_er
     return 0;
 }
 
-int
-pg_link_query(struct pg_link *link, const char *sql, int n, const char *const *values, int64_t deadline_us,
-    PGresult **ret, struct gsp_error *err)
+/* Begin a statement on a link that is not lost. */
+static int
+send_statement(struct pg_link *link, const char *sql, int n, const char *const *values, struct gsp_error *err)
 {
-    PGresult *res = NULL;
-    int rc, sent;
+    int sent;
     link->sqlstate[0] = '\0';
     if (link->lost)
         return gsp_fail(err, GSP_E_NET, 0, "the connection to the server was lost before; query was: %s", sql);
@@ -455,14 +454,29 @@ pg_link_query(struct pg_link *link, const char *sql, int n, const char *const *v
         sent = PQsendQueryParams(link->conn, sql, n, NULL, values, NULL, NULL, 0);
     else
         sent = PQsendQuery(link->conn, sql);
-    if (!sent)
-        return pg_link_error(link, NULL, NULL, sql, err);
+    return sent ? 0 : pg_link_error(link, NULL, NULL, sql, err);
+}
+
+/* Give a statement up that failed here, or in whoever took its rows, not at the server. */
+static int
+give_up(struct pg_link *link, const char *sql, int rc, struct gsp_error *err)
+{
+    if (!link->lost)
+        abandon_statement(link);
+    return rc == GSP_E_CANCELLED ? rc : gsp_prefix(err, "query '%s'", sql);
+}
+
+int
+pg_link_query(struct pg_link *link, const char *sql, int n, const char *const *values, int64_t deadline_us,
+    PGresult **ret, struct gsp_error *err)
+{
+    PGresult *res = NULL;
+    int rc = send_statement(link, sql, n, values, err);
+    if (rc < 0)
+        return rc;
     rc = collect(link, deadline_us, &res, err);
-    if (rc < 0) {
-        if (!link->lost)
-            abandon_statement(link);
-        return rc == GSP_E_CANCELLED ? rc : gsp_prefix(err, "query '%s'", sql);
-    }
+    if (rc < 0)
+        return give_up(link, sql, rc, err);
     if (!succeeded(res)) {
         rc = pg_link_error(link, res, NULL, sql, err);
         PQclear(res);
@@ -470,6 +484,46 @@ pg_link_query(struct pg_link *link, const char *sql, int n, const char *const *v
     }
     *ret = res;
     return 0;
+}
+
+/* Wait until the next result, or its end, can be had. */
+static int
+wait_result(struct pg_link *link, struct gsp_error *err)
+{
+    int64_t deadline = pg_now_us() + link->timeout_us;
+    int rc = 0;
+    while (rc == 0 && PQisBusy(link->conn))
+        rc = pg_link_wait(link, TICK_US, deadline, err);
+    return rc;
+}
+
+int
+pg_link_stream(struct pg_link *link, const char *sql, int n, const char *const *values, pg_row_cb cb, void *arg,
+    struct gsp_error *err)
+{
+    PGresult *res;
+    int rc = send_statement(link, sql, n, values, err), failed = 0;
+    if (rc < 0)
+        return rc;
+    if (!PQsetSingleRowMode(link->conn))
+        return give_up(link, sql, gsp_fail(err, GSP_E_BUG, 0, "rows cannot be had one by one"), err);
+    for (;;) {
+        rc = wait_result(link, err);
+        if (rc < 0)
+            return give_up(link, sql, rc, err);
+        res = PQgetResult(link->conn);
+        if (res == NULL)
+            return failed;
+        if (PQresultStatus(res) == PGRES_SINGLE_TUPLE)
+            rc = cb(arg, res, err);
+        else if (!succeeded(res) && failed == 0)
+            failed = pg_link_error(link, res, NULL, sql, err);
+        PQclear(res);
+        if (rc != 0) {
+            abandon_statement(link);
+            return rc;
+        }
+    }
 }
 
 /* ---- results ------------------------------------------------------------------------------------ */

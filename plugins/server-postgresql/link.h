@@ -63,6 +63,15 @@ int pg_link_wait(struct pg_link *link, int64_t tick_us, int64_t deadline_us, str
 int pg_link_query(struct pg_link *link, const char *sql, int n, const char *const *values, int64_t deadline_us,
     PGresult **ret, struct gsp_error *err);
 
+/* Takes one row; what it returns, if not 0, stops the statement and is returned. */
+typedef int (*pg_row_cb)(void *arg, const PGresult *row, struct gsp_error *err);
+
+/* pg_link_stream - run one statement and hand its rows on as they come; none is kept. The parameters are as in
+ * pg_link_query; what is limited, to link->timeout_us, is the silence of the server between two rows.
+ * errors those of pg_link_query, and of the callback */
+int pg_link_stream(struct pg_link *link, const char *sql, int n, const char *const *values, pg_row_cb cb, void *arg,
+    struct gsp_error *err);
+
 /* pg_link_error - record what the server or libpq said. res NULL: the connection's own message.
  * what may be NULL; sql is quoted in the message where given. */
 int pg_link_error(struct pg_link *link, const PGresult *res, const char *what, const char *sql, struct gsp_error *err);

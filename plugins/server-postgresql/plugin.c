@@ -15,6 +15,7 @@ static const struct gsp_dialect_ops dialect = {
     .classify = pg_classify,
     .pages_check = pg_pages_check,
     .wal_verify = pg_wal_verify,
+    .wal_changes = pg_wal_changes,
 };
 
 static const struct gsp_server_ops ops = {
@@ -29,6 +30,7 @@ static const struct gsp_server_ops ops = {
     .wal_open = pg_wal_open,
     .wal_stream = pg_wal_stream,
     .wal_close = pg_wal_close,
+    .changed_blocks = pg_changed_blocks,
 };
 
 #define AT(field) (uint32_t) offsetof(struct pg_options, field)

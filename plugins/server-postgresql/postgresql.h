@@ -2,8 +2,8 @@
  *
  * Internal to server-postgresql: what its source files share.
  *
- * control.c classify.c pages.c wal.c crc32c.c are the dialect: pure, any thread, no libpq.
- * link.c session.c wal_receiver.c talk to a server; a link belongs to one thread at a time. */
+ * control.c classify.c pages.c wal.c wal_changes.c changes.c crc32c.c are the dialect: pure, any thread, no libpq.
+ * link.c session.c summaries.c wal_receiver.c talk to a server; a link belongs to one thread at a time. */
 #ifndef SERVER_POSTGRESQL_H
 #define SERVER_POSTGRESQL_H
 
@@ -74,6 +74,8 @@ int pg_classify(const struct gsp_cluster *cluster, uint32_t flags, const char *d
 void pg_pages_check(const struct gsp_cluster *cluster, struct gsp_pages *pages);
 int pg_wal_verify(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
     gsp_lsn from, gsp_lsn to, gsp_lsn *ret_end, struct gsp_error *err);
+int pg_wal_changes(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
+    gsp_lsn from, gsp_lsn to, gsp_change_cb cb, void *arg, struct gsp_error *err);
 
 /* ---- session, see gsp/server.h ------------------------------------------------------------------ */
 
@@ -102,5 +104,7 @@ int pg_databases(void *srv, int (*cb)(void *arg, uint32_t oid, const char *name)
 int pg_wal_open(void *srv, const char *slot, uint32_t flags, void **ret_wal, struct gsp_error *err);
 int pg_wal_stream(void *wal, gsp_lsn from, uint32_t timeline, gsp_wal_cb cb, void *arg, struct gsp_error *err);
 void pg_wal_close(void *wal);
+int pg_changed_blocks(void *srv, uint32_t timeline, gsp_lsn from, gsp_lsn to, int64_t timeout_us, gsp_change_cb cb,
+    void *arg, struct gsp_error *err);
 
 #endif

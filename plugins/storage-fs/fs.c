@@ -232,6 +232,32 @@ fs_rename(void *store, const char *from, const char *to, struct gsp_error *err)
 }
 
 static int
+fs_link(void *store, const char *from, const char *to, struct gsp_error *err)
+{
+    struct fs_store *fs = store;
+    char full_from[PATH_MAX], full_to[PATH_MAX];
+    struct stat st;
+    if (fs_path(fs, from, full_from, err) != 0 || fs_path(fs, to, full_to, err) != 0)
+        return err->code;
+    if (lstat(full_from, &st) != 0)
+        return fs_fail(err, errno, "link file", full_from);
+    if (!S_ISREG(st.st_mode))
+        return gsp_fail(err, GSP_E_IO, 0, "'%s' is not a regular file", full_from);
+    if (linkat(AT_FDCWD, full_from, AT_FDCWD, full_to, 0) == 0)
+        return 0;
+    switch (errno) {
+    case EMLINK:
+    case EXDEV:
+    case EPERM: /* no links on this file system, or only of files one owns (fs.protected_hardlinks) */
+    case ENOTSUP:
+    case ENOSYS:
+        return gsp_fail(err, GSP_E_UNSUPPORTED, errno, "cannot link '%s' to '%s'", full_to, full_from);
+    default:
+        return fs_fail(err, errno, "create file", full_to);
+    }
+}
+
+static int
 fs_symlink(void *store, const char *target, const char *path, struct gsp_error *err)
 {
     struct fs_store *fs = store;
@@ -293,6 +319,7 @@ static const struct gsp_storage_ops fs_ops = {
     .sync = fs_sync,
     .space = fs_space,
     .next_data = fs_next_data,
+    .link = fs_link,
 };
 
 static int

@@ -68,7 +68,7 @@ static int
 open_regular(
     const struct fs_store *fs, const char *full, int flags, mode_t mode, struct stat *ret_st, struct gsp_error *err)
 {
-    const char *what = (flags & O_ACCMODE) == O_RDONLY ? "open file" : "create file";
+    const char *what = (flags & O_CREAT) != 0 ? "create file" : "open file";
     int fd = FS_RETRY(fs, open(full, flags | OPEN_FLAGS, mode));
     if (fd < 0)
         return fs_fail(err, errno, what, full);
@@ -183,18 +183,39 @@ open_temp(struct fs_put *put, mode_t mode, struct stat *ret_st, struct gsp_error
     return err->code;
 }
 
+/* To be written over in part. Returns the descriptor or a code. */
+static int
+open_existing(struct fs_put *put, struct stat *ret_st, struct gsp_error *err)
+{
+    int fd = open_regular(put->fs, put->path, O_WRONLY | O_NOFOLLOW, 0, ret_st, err);
+    if (fd >= 0 || err->sys_errno != ELOOP)
+        return fd;
+    gsp_error_clear(err);
+    return gsp_fail(err, GSP_E_EXIST, ELOOP, "'%s' is a symbolic link, not a file to be updated", put->path);
+}
+
+/* Flags that make no sense together are unknown, too. */
+static int
+flags_are_known(uint32_t flags)
+{
+    return flags == GSP_PUT_UPDATE || (flags & ~(GSP_PUT_ATOMIC | GSP_PUT_EXCL)) == 0;
+}
+
 static int
 put_open(struct fs_put *put, mode_t mode, struct gsp_error *err)
 {
     struct stat st = {0};
     if (put->temp != NULL) {
         put->fd = open_temp(put, mode, &st, err);
+    } else if ((put->flags & GSP_PUT_UPDATE) != 0) {
+        put->fd = open_existing(put, &st, err);
     } else {
         int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | ((put->flags & GSP_PUT_EXCL) != 0 ? O_EXCL : O_TRUNC);
         put->fd = open_regular(put->fs, put->path, flags, mode, &st, err);
     }
     if (put->fd < 0)
         return err->code;
+    put->end = (uint64_t)st.st_size;
     if ((st.st_mode & 07777) != mode && fchmod(put->fd, mode) != 0) {
         (void)fs_fail(err, errno, "change mode of", put->temp != NULL ? put->temp : put->path);
         return err->code;
@@ -211,7 +232,7 @@ fs_put_begin(void *store, const char *path, const struct gsp_put_opts *opts, voi
     char full[PATH_MAX];
     if (opts->struct_size < offsetof(struct gsp_put_opts, reserved))
         return gsp_fail(err, GSP_E_BUG, 0, "struct gsp_put_opts is too small");
-    if ((opts->flags & ~(GSP_PUT_ATOMIC | GSP_PUT_EXCL)) != 0)
+    if (!flags_are_known(opts->flags))
         return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "put_begin: unknown flags 0x%x", opts->flags);
     if (fs_path(fs, path, full, err) != 0)
         return err->code;
@@ -319,6 +340,7 @@ fs_put_abort(void *handle)
         return;
     if (put->fd >= 0)
         (void)close(put->fd);
-    (void)unlink(put->temp != NULL ? put->temp : put->path);
+    if ((put->flags & GSP_PUT_UPDATE) == 0)
+        (void)unlink(put->temp != NULL ? put->temp : put->path);
     free(put);
 }

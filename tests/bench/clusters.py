@@ -20,10 +20,16 @@ PAGE = 8192
 COPY_ROWS = 5000
 
 
-def create(sandbox, name):
+def server(sandbox, major):
+    """PostgreSQL 15 is Debian's; others lie below GSP_PG_DIR. None when there is no such one."""
+    bindir = Path("/usr/lib/postgresql/15/bin") if major == 15 else \
+        Path(os.environ.get("GSP_PG_DIR", "/usr/lib/postgresql"), str(major), "bin")
+    return Version(major, bindir, sandbox.work) if (bindir / "postgres").exists() else None
+
+
+def create(sandbox, name, version=None, settings=""):
     home = sandbox.work / name
-    version = Version(15, "/usr/lib/postgresql/15/bin", sandbox.work)
-    cluster = Cluster.create(version, home, settings=SETTINGS)
+    cluster = Cluster.create(version or server(sandbox, 15), home, settings=SETTINGS + settings)
     sandbox.clusters.append(cluster)
     cluster.postmaster = int((cluster.data / "postmaster.pid").read_text().split()[0])
     return cluster
@@ -73,10 +79,10 @@ DO $$ BEGIN
 END $$"""
 
 
-def mixed(sandbox, mib):
+def mixed(sandbox, mib, name="mixed", version=None, settings=""):
     """A cluster of about mib MiB: 40 % pgbench, 30 % text, 25 % events with indexes, small tables."""
     rng = random.Random(20260101)
-    cluster = create(sandbox, "mixed")
+    cluster = create(sandbox, name, version, settings)
     cluster.client("pgbench", "-i", "-q", "-s", max(1, round(mib * 0.4 / 15)), "postgres", timeout=1800)
     cluster.sql("CREATE TABLE documents (id int, title text, body text)")
     copy_rows(cluster, "documents", documents(rng, mib * 0.27 * 2**20))
@@ -92,6 +98,23 @@ def mixed(sandbox, mib):
     cluster.sql("VACUUM (FREEZE, ANALYZE)")
     cluster.sql("CHECKPOINT")
     return cluster
+
+
+BIG_TABLES = ("pgbench_accounts", "documents", "events")
+
+
+def change_pages(cluster, count, rng):
+    """One row is deleted on each of so many pages at random, of a table of mixed(): no other page changes."""
+    pages = {name: cluster.sql(f"SELECT pg_relation_size('{name}') / {PAGE}")[0][0] for name in BIG_TABLES}
+    everywhere = [(name, block) for name in BIG_TABLES for block in range(pages[name])]
+    chosen = rng.sample(everywhere, count)
+    for name in BIG_TABLES:
+        blocks = [block for of, block in chosen if of == name]
+        cluster.sql(f"""DELETE FROM {name} WHERE ctid = ANY (ARRAY(
+            SELECT (SELECT min(ctid) FROM {name}
+                WHERE ctid >= format('(%%s,0)', b)::tid AND ctid < format('(%%s,0)', b + 1)::tid)
+            FROM unnest(%s::bigint[]) b))""", blocks)
+    cluster.sql("CHECKPOINT")
 
 
 def many_files(sandbox, count):

@@ -7,7 +7,8 @@ import time
 
 MIB = 2**20
 COST_KEYS = ("wall_s", "cpu_s", "user_s", "sys_s", "server_cpu_s", "rss_kib", "rss_all_kib", "stored_bytes", "wal_bytes",
-             "payload_bytes", "data_bytes", "bytes", "page_bytes", "crc_s", "pages_s", "compress2_s", "compress2_bytes",
+             "payload_bytes", "data_bytes", "read_bytes", "written_bytes", "pages", "bytes", "page_bytes", "crc_s",
+             "pages_s", "compress2_s", "compress2_bytes",
              "zlib_s", "zlib_bytes", "pglz_s", "pglz_bytes", "seconds")
 TARGET_COLUMNS = ("work", "measured", "peer", "ratio", "target", "met")
 
@@ -112,9 +113,10 @@ class Report:
                          f"{m.server_cpu_s:.2f}" if m.has("server_cpu_s") else "",
                          f"{m.rss_kib / 1024:.0f} / {m.rss_all_kib / 1024:.0f}",
                          f"{m.rate:.0f}" if m.has("data_bytes") else "",
-                         f"{m.stored_bytes / MIB:.0f} + {m.wal_bytes / MIB:.0f}" if m.has("stored_bytes") else ""))
+                         f"{m.stored_bytes / MIB:.0f} + {m.wal_bytes / MIB:.0f}" if m.has("stored_bytes") else "",
+                         f"{m.read_bytes / MIB:.0f} + {m.written_bytes / MIB:.0f}"))
         return table(("tool", "work", "wall, s", "CPU, s", "user + sys", "server CPU, s", "RSS, MiB", "MiB per CPU-s",
-                      "stored + WAL, MiB"), sorted(rows))
+                      "stored + WAL, MiB", "read + written, MiB"), sorted(rows))
 
     # ---- targets -----------------------------------------------------------------------------
 
@@ -130,6 +132,9 @@ class Report:
         if "data" in self.options.parts:
             self.backup_targets(row)
             self.reading_targets(row)
+        if "incremental" in self.options.parts:
+            self.increment_targets(row)
+            self.chain_targets(row)
         if "filelist" in self.options.parts:
             lines = self.options.scale["lines"]
             for work in ("write", "read"):
@@ -174,6 +179,32 @@ class Report:
         peak, work = max((run["rss_kib"], key[1]) for key, runs in self.runs.items() for run in runs
                          if key[0] == "data" and key[2] == "gs_probackup")
         row(f"peak RSS (in {work})", peak / 1024, "MiB", 40 + 5 * self.options.threads, "40 + 5 per worker", 1)
+
+
+    def increment_targets(self, row):
+        """An increment, beside a FULL backup of the same cluster and beside reading it."""
+        delta = self.median("incremental-15", "DELTA", "gs_probackup")
+        row(f"DELTA, {delta.pages:.0f} pages stored, CPU", delta.cpu_s, "s",
+            self.median("incremental-15", "cat of data files", "cat").cpu_s, "cat of the data files", 2.2)
+        for work in ("pgbackrest incr", "pgbackrest incr, blocks"):
+            peer = self.median("incremental-15", work, "pgBackRest")
+            for mode in ("DELTA", "PAGE") if peer else ():
+                row(f"{mode}, CPU", self.median("incremental-15", mode, "gs_probackup").cpu_s, "s", peer.cpu_s, work, 1)
+        ptrack = self.median("incremental-17", "PTRACK", "gs_probackup")
+        if ptrack:
+            full = self.median("incremental-17", "FULL", "gs_probackup").cpu_s
+            row(f"PTRACK, {ptrack.pages:.0f} pages stored, CPU", ptrack.cpu_s, "s", 0.05 * full + 0.3,
+                f"5 % of FULL ({full:.2f} s) + 0.3 s", 1)
+
+    def chain_targets(self, row):
+        full = self.median("incremental-15", "restore FULL", "gs_probackup")
+        for (part, work, _), runs in list(self.runs.items()):
+            if part != "incremental-15" or " chain of " not in work:
+                continue
+            chain = Median(runs)
+            row(f"{work}, CPU", chain.cpu_s, "s", full.cpu_s, "restore FULL", 1.3)
+            row(f"{work}, read + written", (chain.read_bytes + chain.written_bytes) / MIB, "MiB",
+                (full.read_bytes + full.written_bytes) / MIB, "restore FULL", 1.3)
 
 
 def number(value, unit):

@@ -10,12 +10,12 @@ FRAME = 8  # bytes before each stored page
 
 
 class Probackup:
-    """A catalog of its own for each backup."""
+    """A catalog of its own for each backup, or each chain of them."""
 
     tool = "gs_probackup"
 
-    def __init__(self, sandbox, cluster, compress, folder):
-        self.sandbox, self.cluster, self.compress = sandbox, cluster, compress
+    def __init__(self, sandbox, cluster, compress, folder, mode="FULL"):
+        self.sandbox, self.cluster, self.compress, self.mode = sandbox, cluster, compress, mode
         self.catalog = folder / f"gs-{compress}"
         self.where = ["-B", self.catalog, "--instance=main"]
         self.threads = ["-j", sandbox.options.threads]
@@ -30,7 +30,7 @@ class Probackup:
             raise JobFailed(f"gs_probackup {' '.join(map(str, argv))}\n{done.stderr}")
 
     def backup(self):
-        return [self.sandbox.tool, "backup", *self.where, "-b", "FULL", "--stream", "--no-validate", *self.threads,
+        return [self.sandbox.tool, "backup", *self.where, "-b", self.mode, "--stream", "--no-validate", *self.threads,
                 f"--compress-algorithm={self.compress}", "--compress-level=1", *self.cluster.connection_options]
 
     def restore(self, target, *more):
@@ -39,9 +39,13 @@ class Probackup:
     def validate(self):
         return [self.sandbox.tool, "validate", *self.where, *self.threads]
 
+    def merge(self):
+        return [self.sandbox.tool, "merge", *self.where, "-i", self.folder.name, *self.threads, "--no-validate"]
+
     @property
     def folder(self):
-        return next((self.catalog / "backups" / "main").glob("*/backup.control")).parent
+        """Of the newest backup."""
+        return max((self.catalog / "backups" / "main").glob("*/backup.control")).parent
 
     @property
     def database(self):
@@ -61,6 +65,9 @@ class Probackup:
             for key in ("size", "is_datafile", "n_headers", "segno"):
                 entry[key] = int(entry.get(key, 0))
         return entries
+
+    def pages(self):
+        return sum(e["n_headers"] for e in self.entries())
 
     def payload(self):
         """Bytes of the stored pages without their frames."""
@@ -92,12 +99,14 @@ class Pgbackrest:
     tool = "pgBackRest"
     wal = Path("/nonexistent")  # it leaves WAL to the archive
 
-    def __init__(self, sandbox, cluster, compress, folder, bundle=False):
-        self.repo = folder / f"pgbackrest-{compress}{'-bundle' if bundle else ''}"
+    def __init__(self, sandbox, cluster, compress, folder, bundle=False, block=False):
+        self.type = "full"
+        self.repo = folder / f"pgbackrest-{compress}{'-bundle' if bundle else ''}{'-block' if block else ''}"
         self.config = self.repo.with_suffix(".conf")
         self.text = f"""[global]
 repo1-path={self.repo}
 repo1-bundle={'y' if bundle else 'n'}
+{'repo1-block=y' if block else ''}
 repo1-retention-full=1
 lock-path={self.repo}/lock
 log-path={self.repo}/log
@@ -123,13 +132,14 @@ pg1-user={cluster.superuser}
         run([*self.base, "stanza-create"])
 
     def backup(self):
-        return [*self.base, "backup", "--type=full"]
+        return [*self.base, "backup", f"--type={self.type}"]
 
     def restore(self, target):
         return [*self.base, "restore", f"--pg1-path={target}"]
 
     def result(self):
-        return next(path for path in (self.repo / "backup" / "main").iterdir() if (path / "backup.manifest").exists())
+        return max(path for path in (self.repo / "backup" / "main").iterdir()
+                   if (path / "backup.manifest").exists() and not path.is_symlink())
 
 
 class Copy:

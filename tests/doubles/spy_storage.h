@@ -19,6 +19,7 @@ struct spy {
 
     uint64_t bytes_written;
     unsigned reads;
+    unsigned open_files; /* for reading, at this moment */
     int broke_limits; /* somebody asked for more than limits allow */
     void *mem;
     pthread_mutex_t lock;
@@ -94,11 +95,16 @@ spy_handle_new(struct spy *spy, const char *path, void *mem)
 static inline int
 spy_file_open(void *store, const char *path, void **ret_file, struct gsp_error *err)
 {
+    struct spy *spy = store;
     void *mem;
-    int rc = storage_mem_ops.file_open(((struct spy *)store)->mem, path, &mem, err);
-    if (rc == 0)
-        *ret_file = spy_handle_new(store, path, mem);
-    return rc;
+    int rc = storage_mem_ops.file_open(spy->mem, path, &mem, err);
+    if (rc != 0)
+        return rc;
+    *ret_file = spy_handle_new(spy, path, mem);
+    (void)pthread_mutex_lock(&spy->lock);
+    spy->open_files++;
+    (void)pthread_mutex_unlock(&spy->lock);
+    return 0;
 }
 
 static inline void
@@ -136,6 +142,9 @@ spy_file_close(void *file)
 {
     struct spy_handle *h = file;
     storage_mem_ops.file_close(h->mem);
+    (void)pthread_mutex_lock(&h->spy->lock);
+    h->spy->open_files--;
+    (void)pthread_mutex_unlock(&h->spy->lock);
     free(h);
 }
 

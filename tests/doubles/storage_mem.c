@@ -339,14 +339,21 @@ static int
 begin_errno(struct mem_store *s, struct mem_put *p)
 {
     struct mem_node *node = find(s, p->path);
-    if ((p->flags & ~(GSP_PUT_ATOMIC | GSP_PUT_EXCL)) != 0)
-        return EINVAL;
     if (node != NULL && node->data == NULL)
         return EISDIR;
     if (node != NULL && p->flags & GSP_PUT_EXCL)
         return EEXIST;
     if (!parent_exists(s, p->path))
         return ENOENT;
+    if (p->flags & GSP_PUT_UPDATE) {
+        if (node == NULL)
+            return ENOENT;
+        data_unref(p->data);
+        p->data = node->data;
+        p->data->refs++;
+        node->mode = S_IFREG | p->mode;
+        return 0;
+    }
     return p->flags & GSP_PUT_ATOMIC ? 0 : publish(s, p);
 }
 
@@ -364,7 +371,7 @@ mem_put_begin(void *store, const char *path, const struct gsp_put_opts *opts, vo
     struct mem_store *s = store;
     if (opts->struct_size < offsetof(struct gsp_put_opts, reserved))
         return gsp_fail(err, GSP_E_BUG, 0, "struct gsp_put_opts is too small");
-    if ((opts->flags & ~(GSP_PUT_ATOMIC | GSP_PUT_EXCL)) != 0)
+    if (opts->flags != GSP_PUT_UPDATE && (opts->flags & ~(GSP_PUT_ATOMIC | GSP_PUT_EXCL)) != 0)
         return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "put_begin: unknown flags 0x%x", opts->flags);
     struct mem_put *p = calloc(1, sizeof *p);
     struct mem_data *data = calloc(1, sizeof *data);
@@ -421,7 +428,7 @@ static void
 unpublish(struct mem_store *s, struct mem_put *p)
 {
     struct mem_node *node = find(s, p->path);
-    if (!(p->flags & GSP_PUT_ATOMIC) && node != NULL && node->data == p->data)
+    if (!(p->flags & (GSP_PUT_ATOMIC | GSP_PUT_UPDATE)) && node != NULL && node->data == p->data)
         drop(s, node);
 }
 
@@ -576,6 +583,43 @@ mem_rename(void *store, const char *from, const char *to, struct gsp_error *err)
 }
 
 static int
+link_errno(struct mem_store *s, const char *from, const char *to)
+{
+    struct mem_node *node = find(s, from);
+    if (node == NULL || !parent_exists(s, to))
+        return ENOENT;
+    if (node->data == NULL)
+        return EISDIR;
+    if (find(s, to) != NULL)
+        return EEXIST;
+    struct mem_data *data = node->data;
+    uint32_t mode = node->mode;
+    uint64_t ino = node->ino;
+    int64_t mtime_us = node->mtime_us;
+    struct mem_node *added = add(s, to, mode, data); /* moves the nodes */
+    if (added == NULL)
+        return ENOMEM;
+    added->ino = ino;
+    added->mtime_us = mtime_us;
+    data->refs++;
+    return 0;
+}
+
+static int
+mem_link(void *store, const char *from, const char *to, struct gsp_error *err)
+{
+    struct mem_store *s = store;
+    (void)pthread_mutex_lock(&s->lock);
+    int rc = refuse(s, err, "link", from);
+    if (rc == 0) {
+        int bad = link_errno(s, from, to);
+        rc = bad != 0 ? fail(err, bad, "link", from) : 0;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+static int
 mem_chmod(void *store, const char *path, uint32_t mode, struct gsp_error *err)
 {
     struct mem_store *s = store;
@@ -624,4 +668,5 @@ const struct gsp_storage_ops storage_mem_ops = {
     .rename = mem_rename,
     .chmod = mem_chmod,
     .sync = mem_sync,
+    .link = mem_link,
 };

@@ -55,10 +55,46 @@ def page(block, seed):
     return bytes(body)
 
 
-def control_file():
+def stamped(content, block, lsn):
+    """The page with another LSN, and content to go with it."""
+    body = bytearray(content)
+    struct.pack_into("<IIH", body, 0, 0, lsn, 0)
+    body[-64:] = struct.pack("<Q", lsn) * 8
+    struct.pack_into("<H", body, 8, page_checksum(bytes(body), block))
+    return bytes(body)
+
+
+# What changes between the backups of a chain: name, first block, blocks, step. A last block below 0: the file is cut.
+CHANGES = [
+    [(f"base/5/{OID}", 0, 3), (f"base/5/{OID + 1}", 1, 1), ("global/1260", 0, 1)],
+    [(f"base/5/{OID}", 1, 1), (f"base/5/{OID + 1}", 3, 2), ("base/1/1259", 0, 2)],
+]
+
+
+def change(path, step):
+    """One step of CHANGES on the cluster at `path`: pages that the server would have written since its checkpoint, and a
+    file without pages."""
+    root = Path(path)
+    for name, first, blocks in CHANGES[step]:
+        content = bytearray((root / name).read_bytes())
+        for block in range(first, first + blocks):
+            old = bytes(content[block * PAGE:(block + 1) * PAGE]) or page(block, 20 + step)
+            content[block * PAGE:(block + 1) * PAGE] = stamped(old, block, checkpoint(step) + 64)
+        (root / name).write_bytes(content)
+    (root / "pg_xact" / "0000").write_bytes(bytes([step + 1]) * PAGE)
+    (root / "global" / "pg_control").write_bytes(control_file(checkpoint(step + 1)))
+    write_wal(root, step + 1)
+
+
+def checkpoint(step):
+    """Where the last checkpoint stands after so many changes: behind all WAL that was there before the last of them."""
+    return REDO if step == 0 else Wal(step - 1).next_record()
+
+
+def control_file(redo=REDO):
     control = bytearray(PAGE)
     struct.pack_into("<QIIi", control, 0, SYSTEM_ID, 1300, 202209061, 6)
-    struct.pack_into("<QI", control, 40, REDO, 1)
+    struct.pack_into("<QI", control, 40, redo, 1)
     struct.pack_into("<IIII", control, 216, PAGE, 131072, PAGE, SEGMENT)
     struct.pack_into("<I", control, 252, 1)
     struct.pack_into("<I", control, 288, crc32c(bytes(control[:288])))
@@ -66,11 +102,17 @@ def control_file():
 
 
 class Wal:
-    """WAL from FIRST_LSN on, record by record."""
+    """WAL from FIRST_LSN on, record by record, as it is after so many changes."""
 
-    def __init__(self):
+    def __init__(self, changes=0):
         self.data = bytearray()
         self.previous = FIRST_LSN - 64
+        while len(self.data) < SEGMENT + (4 + 6 * changes) * PAGE:
+            self.add(24 + len(self.data) * 37 % 30000)
+
+    def next_record(self):
+        at = FIRST_LSN + len(self.data)
+        return at + (40 if at % SEGMENT == 0 else 24 if at % PAGE == 0 else 0)
 
     def _begin_page(self, rest):
         at = FIRST_LSN + len(self.data)
@@ -95,6 +137,13 @@ class Wal:
             done += part
         self.data += bytes(-len(self.data) % 8)
         self.previous = start
+
+
+def write_wal(root, changes):
+    wal = Wal(changes)
+    for number in range(2):
+        content = bytes(wal.data[number * SEGMENT:(number + 1) * SEGMENT])
+        (root / "pg_wal" / f"0000000100000000{FIRST_LSN // SEGMENT + number:08X}").write_bytes(content.ljust(SEGMENT, b"\0"))
 
 
 def make(path):
@@ -130,12 +179,7 @@ def make(path):
         (root / name).write_bytes(content)
     (database / str(OID + 3)).write_bytes(page(0, 13) + page(1, 13))
     (database / str(OID + 4)).write_bytes(b"")
-    wal = Wal()
-    while len(wal.data) < SEGMENT + 4 * PAGE:
-        wal.add(24 + len(wal.data) * 37 % 30000)
-    for number in range(2):
-        content = bytes(wal.data[number * SEGMENT:(number + 1) * SEGMENT])
-        (root / "pg_wal" / f"0000000100000000{FIRST_LSN // SEGMENT + number:08X}").write_bytes(content.ljust(SEGMENT, b"\0"))
+    write_wal(root, 0)
     for file in list(root.rglob("*")) + list(space.rglob("*")):
         if file.is_file() and not file.is_symlink():
             file.chmod(0o600)

@@ -230,14 +230,48 @@ class Bench:
         if problems:
             raise Wrong("\n".join(problems))
         self.golden = self.content(directory)
+        self._make_chain(home)
+        self._make_diverged()
         self.cluster_digest = digest(self.data)
         # A restore brings back neither what is in pg_wal nor a table that is emptied at every start.
         self.restored = {name: value for name, value in self.cluster_digest.items()
                          if not name.startswith("pg_wal/") and name != cluster.UNLOGGED}
-        self.bases = {name: Base(getattr(self, name)) for name in ("empty", "instance", "one", "two")}
+        self.bases = {name: Base(getattr(self, name)) for name in ("empty", "instance", "one", "two", "chain", "merged")}
 
-    def _backup(self, catalog, home):
-        self.tool.good(self.backup_args(catalog), home)
+    def _make_chain(self, home):
+        """A FULL backup and two incremental ones, and the same merged by a run that nothing disturbs."""
+        self.chain, self.merged = self.work / "chain", self.work / "merged"
+        shutil.copytree(self.instance, self.chain)
+        self.members = [self._backup(self.chain, home)]
+        for step in range(len(cluster.CHANGES)):
+            cluster.change(self.data, step)
+            self.members.append(self._backup(self.chain, home, "DELTA"))
+        self.changed_cluster = {name: value for name, value in digest(self.data).items()
+                                if not name.startswith("pg_wal/") and name != cluster.UNLOGGED}
+        shutil.copytree(self.chain, self.merged)
+        self.tool.good(["merge", *self.where(self.merged), "-i", self.members[-1]], home)
+        self.golden_merge = self.merged_content(self.backup_dir(self.merged, self.members[-1]))
+        for tree in (self.data, self.space):
+            shutil.rmtree(tree)
+        cluster.make(self.data)
+
+    def _make_diverged(self):
+        """The data directory after a life of its own, without its tablespaces."""
+        self.diverged = self.work / "diverged"
+        shutil.copytree(self.data, self.diverged, symlinks=True)
+        cluster.change(self.diverged, 0)
+        (self.diverged / "pg_tblspc" / str(cluster.TABLESPACE)).unlink()
+        (self.diverged / "global" / "1213").write_bytes(cluster.page(0, 99))
+        (self.diverged / "base" / "4" / "1259").unlink()
+        (self.diverged / "base" / "1" / "2604").write_bytes(cluster.page(0, 1))
+        (self.diverged / "base" / "5" / f"{cluster.OID}_vm").write_bytes(cluster.page(0, 9) + cluster.page(1, 9))
+        (self.diverged / "pg_hba.conf").write_bytes(b"local all all reject\n")
+        (self.diverged / "base" / "30000" / "inner").mkdir(parents=True)
+        (self.diverged / "base" / "30000" / "inner" / "1").write_bytes(b"x")
+        (self.diverged / ".hidden").write_bytes(b"x")
+
+    def _backup(self, catalog, home, mode="FULL"):
+        self.tool.good(self.backup_args(catalog, mode), home)
         return max(path.name for path in (catalog / "backups" / INSTANCE).iterdir() if path.is_dir())
 
     @staticmethod
@@ -248,9 +282,9 @@ class Bench:
     def where(catalog):
         return ["-B", catalog, f"--instance={INSTANCE}"]
 
-    def backup_args(self, catalog):
+    def backup_args(self, catalog, mode="FULL"):
         # Level 1 does not always make the same bytes of the same pages.
-        return ["backup", *self.where(catalog), "-b", "FULL", "--compress-algorithm=zlib", "--compress-level=2"]
+        return ["backup", *self.where(catalog), "-b", mode, "--compress-algorithm=zlib", "--compress-level=2"]
 
     @staticmethod
     def content(directory):
@@ -261,6 +295,12 @@ class Bench:
             if entry["path"] != "backup_label":
                 found["line of " + entry["path"]] = line
         return found
+
+    @classmethod
+    def merged_content(cls, directory):
+        """content of a merged backup: where its headers lie in the map depends on what was done before an interruption."""
+        return {name: re.sub(r'"hdr_off":"\d+"', "", value) if name.startswith("line of ") else value
+                for name, value in cls.content(directory).items()}
 
     def check_untouched(self):
         for name, base in self.bases.items():
@@ -521,6 +561,58 @@ class Restore(Run):
             raise Wrong("the WAL is not the cluster's")
 
 
+class RestoreInPlace(Restore):
+    """Into a cluster that has gone its own way."""
+    name = "restore-in-place"
+    ASIDE = "global/pg_control.pbk.bak"
+
+    def __init__(self, bench, number):
+        super().__init__(bench, number)
+        self.other = self.home / "other"
+        shutil.copytree(bench.diverged, self.target, symlinks=True)
+        shutil.copytree(bench.space, self.space)
+        (self.target / "pg_tblspc" / str(cluster.TABLESPACE)).symlink_to(self.space)
+        (self.other / cluster.VERSION_DIR / "5").mkdir(parents=True)
+        (self.other / "theirs").mkdir()
+        (self.target / "pg_tblspc" / "16600").symlink_to(self.other)
+        self.old = self.without_marks(digest(self.target))
+
+    def args(self):
+        return [*super().args(), "-I", "checksum"]
+
+    @staticmethod
+    def without_marks(found):
+        return {name: value for name, value in found.items() if not name.startswith("gs_probackup.unfinished_restore")}
+
+    def check_target(self):
+        found = self.restored()
+        found.pop(self.ASIDE, None)
+        wrong = differences(found, self.bench.restored)
+        if wrong and self.without_marks(digest(self.target)) != self.old:
+            raise Wrong(f"a cluster that can start, and is neither the old one nor the one backed up: {wrong}")
+
+    def inject(self, kind, at):
+        self.at = at
+        return super().inject(kind, at)
+
+    def is_done(self):
+        return False
+
+    def repeat(self):
+        """What has begun can also be given up for an ordinary restore."""
+        if self.first_result.code != 0 and self.at % 2 == 0 and not (self.target / "global" / "pg_control").exists():
+            self.args = super().args
+        super().repeat()
+
+    def check_success(self, result):
+        super().check_success(result)
+        wrong = differences(self.restored(), self.bench.restored)
+        if wrong and not (wrong[0][0] == self.ASIDE and "The old control file is left" in result.err):
+            raise Wrong(f"restored, and not the cluster backed up: {wrong}\n{result}")
+        if [path.name for path in self.other.iterdir()] != ["theirs"] and self.args.__func__ is not Restore.args:
+            raise Wrong(f"in the place of the other tablespace there is {sorted(self.other.iterdir())}")
+
+
 class Delete(Run):
     name, base, after = "delete", "two", "one"
 
@@ -552,6 +644,63 @@ class DelInstance(Run):
             raise Wrong(f"deleted, and the backups are {self.backups()}")
 
 
+class Merge(Run):
+    name, base, after = "merge", "chain", "merged"
+
+    def args(self):
+        return ["merge", *self.bench.where(self.catalog), "-i", self.bench.members[-1]]
+
+    def _merged(self):
+        """The directory of the merged backup, once it is one."""
+        backup_id = self.bench.members[-1]
+        parent = self.bench.backup_dir(self.catalog, backup_id).parent
+        for path in (parent / backup_id, parent / f".merge-{backup_id}"):
+            if path.is_dir() and (path.name == backup_id or not (parent / backup_id).is_dir()):
+                return path if "backup-mode = FULL" in (path / "backup.control").read_text() else None
+        raise Wrong(f"backup {backup_id} is gone")
+
+    def check_catalog(self):
+        """What is valid is a member as it was, on top of valid ones, or the merged backup; and the last one can be restored."""
+        shown, members = self.shown(), self.bench.members
+        merged = self._merged()
+        if merged:
+            wrong = differences(self.bench.merged_content(merged), self.bench.golden_merge)
+            if wrong:
+                raise Wrong(f"backup {merged.name} is merged, and differs from one that nothing disturbed: {wrong}")
+        valid = [shown.get(backup_id) in ("OK", "DONE") for backup_id in members]
+        if not valid[-1]:
+            raise Wrong(f"the last backup of the chain is {shown.get(members[-1])}")
+        untouched = members[:-1] if merged else members
+        if sorted(valid[:len(untouched)], reverse=True) != valid[:len(untouched)]:
+            raise Wrong(f"a backup is valid, and not what it is based on: {shown}")
+        for backup_id, is_valid in zip(untouched, valid):
+            changed = is_valid and self.bench.bases[self.base].changed(
+                self.catalog, f"backups/{INSTANCE}/{backup_id}", LOCKS)
+            if changed:
+                raise Wrong(f"the file {changed} was changed, and the backup is {shown[backup_id]}")
+        self._check_restore()
+
+    def _check_restore(self):
+        target, space = self.home / "restored", self.home / "space"
+        self.bench.tool.good(["restore", *self.bench.where(self.catalog), "-i", self.bench.members[-1], "-D", target, "-T",
+                              f"{self.bench.space}={space}", "--no-sync"], self.home)
+        found = {name: value for name, value in digest(target, ignore=("backup_label",)).items()
+                 if not name.startswith("pg_wal/")}
+        wrong = differences(found, self.bench.changed_cluster)
+        for tree in (target, space):
+            shutil.rmtree(tree)
+        if wrong:
+            raise Wrong(f"what is restored of the last backup is not the cluster it was taken of: {wrong}")
+
+    def is_done(self):
+        return self._merged() is not None and not list((self.catalog / "backups" / INSTANCE).glob(".merge*"))
+
+    def check_success(self, result):
+        if self.shown() != {self.bench.members[-1]: "OK"}:
+            raise Wrong(f"merged, and the backups are {self.shown()}\n{result}")
+        self.check_catalog()
+
+
 class Show(Run):
     name, base, after = "show", "two", "two"
 
@@ -563,8 +712,8 @@ class Show(Run):
             raise Wrong(f"the backups are {self.backups()}")
 
 
-COMMANDS = {c.name: c for c in (Init, AddInstance, SetConfig, SetBackup, Show, Backup, Validate, Restore, Delete,
-                                DelInstance)}
+COMMANDS = {c.name: c for c in (Init, AddInstance, SetConfig, SetBackup, Show, Backup, Validate, Restore, RestoreInPlace,
+                                Merge, Delete, DelInstance)}
 
 
 # ---- every n -------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * WAL: any pages are followed or refused, without end neither; WAL that is right passes, with one bit changed in a
- * record it does not. Input: flags (1 byte), major version (1), where to start and to stop (2 each, in 8 bytes), a bit
- * to change (4), then pages of 1 KiB, of which the first four end a segment.
- * Flag 1 makes the page headers right, flag 2 the records: lengths, predecessors, checksums, continuations. */
+ * record it does not. Its changed blocks are those of its parts, and none are told where verification fails. Input:
+ * flags (1 byte), major version (1), where to start and to stop (2 each, in 8 bytes), a bit to change (4), then pages
+ * of 1 KiB, of which the first four end a segment. Flag 1 makes the page headers right, flag 2 the records: lengths,
+ * predecessors, checksums, continuations. */
 #include <inttypes.h>
 
 #include "core/base/bytes.h"
@@ -18,7 +19,8 @@ enum {
     PAGE_HEADER = 24,
     LONG_HEADER = 40,
     RECORD_HEADER = 24,
-    RECORDS_MAX = 4096
+    RECORDS_MAX = 4096,
+    SEEN_BITS = 1 << 12
 };
 #define BLOCK ((size_t)1024)
 #define SEGMENT ((size_t)1 << 20)
@@ -163,24 +165,88 @@ read_wal(void *ctx, const char *segment, uint64_t offset, void *buf, uint32_t le
     return len;
 }
 
-static int
-verify(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to)
+static struct gsp_cluster
+cluster_of(unsigned major)
 {
-    const struct gsp_server_ops *server = server_postgresql_entry()->ops;
     struct gsp_cluster cluster = {.struct_size = sizeof cluster,
         .wal_block_size = BLOCK,
         .wal_segment_size = SEGMENT,
         .timeline = 1,
         .system_id = SYSTEM_ID};
+    (void)snprintf(cluster.version, sizeof cluster.version, "%u", major);
+    return cluster;
+}
+
+static int
+verify(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to)
+{
+    const struct gsp_server_ops *server = server_postgresql_entry()->ops;
+    struct gsp_cluster cluster = cluster_of(major);
     struct gsp_wal_source source = {.ctx = w, .read = read_wal};
     struct gsp_error err = {0};
     gsp_lsn end = 0;
-    (void)snprintf(cluster.version, sizeof cluster.version, "%u", major);
     int rc = server->dialect->wal_verify(&cluster, &source, 1, from, to, &end, &err);
     must(rc == err.code && (rc == 0 || rc == GSP_E_CORRUPT || rc == GSP_E_NOENT));
     must(end >= from);
     must(rc != 0 || end + LONG_HEADER >= to);
     return rc;
+}
+
+/* A set of changes: a bit for each, by its hash. */
+struct seen {
+    uint8_t bits[SEEN_BITS / 8];
+};
+
+static void
+see(struct seen *seen, const struct gsp_change *c, uint32_t block)
+{
+    uint32_t key[5] = {c->kind, c->space_oid, c->db_oid, c->relation, block};
+    uint32_t bit = crc32c(0, key, sizeof key) % SEEN_BITS;
+    seen->bits[bit / 8] |= (uint8_t)(1u << bit % 8);
+}
+
+static int
+take_changes(void *arg, const struct gsp_change *changes, uint32_t n, struct gsp_error *err)
+{
+    (void)err;
+    must(n > 0);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct gsp_change *c = &changes[i];
+        must(c->kind == GSP_CHANGE_BLOCKS ? c->count > 0 && c->count <= UINT32_MAX - c->block : c->count == 0);
+        must(c->kind >= GSP_CHANGE_BLOCKS && c->kind <= GSP_CHANGE_DATABASE);
+        must(c->kind != GSP_CHANGE_DATABASE || (c->relation == 0 && c->block == 0));
+        must(c->count <= RECORDS_MAX * 33);
+        for (uint32_t block = 0; block < c->count || block == 0; block++)
+            see(arg, c, c->block + block);
+    }
+    return 0;
+}
+
+static int
+find_changes(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to, struct seen *seen)
+{
+    const struct gsp_server_ops *server = server_postgresql_entry()->ops;
+    struct gsp_cluster cluster = cluster_of(major);
+    struct gsp_wal_source source = {.ctx = w, .read = read_wal};
+    struct gsp_error err = {0};
+    int rc = server->dialect->wal_changes(&cluster, &source, 1, from, to, take_changes, seen, &err);
+    must(rc == err.code && (rc == 0 || rc == GSP_E_CORRUPT || rc == GSP_E_NOENT || rc == GSP_E_UNSUPPORTED));
+    return rc;
+}
+
+/* The changes of a range are those of the part before the segment's end and of the part behind it. */
+static void
+check_changes(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to, int verified)
+{
+    struct seen whole = {0}, parts = {0};
+    gsp_lsn middle = BASE + 4 * BLOCK;
+    int rc = find_changes(w, major, from, to, &whole);
+    must(rc != 0 || verified == 0);
+    if (rc != 0 || from >= middle || to <= middle)
+        return;
+    must(find_changes(w, major, from, middle, &parts) == 0);
+    must(find_changes(w, major, middle, to, &parts) == 0);
+    must(memcmp(&whole, &parts, sizeof whole) == 0);
 }
 
 /* All bits of a record are under its checksum. */
@@ -214,9 +280,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         make_records_right(&w);
     if ((data[0] & RIGHT_PAGES) && w.n_records > 0) {
         must(verify(&w, major + 12, BASE + LONG_HEADER, BASE + w.end) == 0);
+        check_changes(&w, major + 12, BASE + LONG_HEADER, BASE + w.end, 0);
         check_changed_bit(&w, major + 12, load_le32(data + 6));
     }
-    (void)verify(&w, major + 12, BASE + (gsp_lsn)load_le16(data + 2) * 8, BASE + (gsp_lsn)load_le16(data + 4) * 8);
+    gsp_lsn from = BASE + (gsp_lsn)load_le16(data + 2) * 8, to = BASE + (gsp_lsn)load_le16(data + 4) * 8;
+    int verified = verify(&w, major + 12, from, to);
+    if (from < to)
+        check_changes(&w, major + 12, from, to, verified);
     free(w.pages);
     return 0;
 }

@@ -22,9 +22,11 @@ def _templates():
     remove_tree(path)
 
 
-# PostgreSQL 15 is Debian's. Of the others each has a folder <major>/ below GSP_PG_DIR.
+# PostgreSQL 15 is Debian's. Of the others each has a folder <major>/ below GSP_PG_DIR; GSP_PG_MAJORS names those of
+# the tests on every version.
 PG_DIR = Path(os.environ.get("GSP_PG_DIR", "/usr/lib/postgresql"))
-MAJORS = sorted({12, 15, 18} | {int(path.name) for path in PG_DIR.glob("[0-9][0-9]") if path.name != "15"})
+MAJORS = sorted(map(int, os.environ["GSP_PG_MAJORS"].split())) if "GSP_PG_MAJORS" in os.environ else \
+    sorted({12, 15, 18} | {int(path.name) for path in PG_DIR.glob("[0-9][0-9]") if path.name != "15"})
 
 
 def _version(major, templates):
@@ -36,7 +38,7 @@ def _version(major, templates):
 
 @pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"pg{major}")
 def pg(request, _templates):
-    """Every PostgreSQL version: tests that depend on what the server does."""
+    """Every PostgreSQL version (GSP_PG_MAJORS): tests that depend on what the server does."""
     return _version(request.param, _templates)
 
 
@@ -44,6 +46,12 @@ def pg(request, _templates):
 def pg15(_templates):
     """One PostgreSQL version: tests of the catalog and the command line."""
     return _version(15, _templates)
+
+
+@pytest.fixture(scope="session")
+def version_of(_templates):
+    """Any one PostgreSQL version, by its number; skips when it is not there."""
+    return lambda major: _version(major, _templates)
 
 
 class Workshop:

@@ -67,13 +67,13 @@ class Cluster:
         cluster.start()
         return cluster
 
-    def start(self):
+    def start(self, *options):
         sockets = self.home / "s"
         if not sockets.exists():
             make_dir(sockets)
         log = self.home / "server.log"
         done = run([self.version.bindir / "pg_ctl", "start", "-w", "-t", "60", "-D", self.data, "-l", log,
-                    "-o", f"-c unix_socket_directories={sockets} -c listen_addresses=''"], check=False)
+                    "-o", " ".join([f"-c unix_socket_directories={sockets} -c listen_addresses=''", *options])], check=False)
         assert done.returncode == 0, log.read_text() if log.exists() else done.stderr
         self.running = True
         wait_until(lambda: self.sql("SELECT NOT pg_is_in_recovery()")[0][0], "the end of recovery")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Catalogs that the stock gs_probackup (on openGauss) and pg_probackup 2.5 (on PostgreSQL) made."""
+import gzip
 import os
 import re
 import subprocess
@@ -137,21 +138,51 @@ def test_pg_probackup_validate(pp25_original):
     assert {backup["status"] for backup in pp25_original.show()} == {"OK"}
 
 
-def test_pg_probackup_restore_of_a_full_backup(pp25_original, bench, pg15, fixtures):
-    """Rows and their hash were recorded on the source, at the moment of that backup."""
-    backup_id = full_backup(pp25_original)
+def restore_pg_probackup(catalog, backup_id, bench, *options):
+    """Into new places: the data directory."""
     data, moved = bench.new("data"), bench.new("tablespace")
-    (old,) = re.findall(r"^\d+ (.+)$", (pp25_original.dir(backup_id) / "database" / "tablespace_map").read_text(), re.M)
-    pp25_original.restore(data, "-i", backup_id, "-T", f"{old}={moved}")
+    (old,) = re.findall(r"^\d+ (.+)$", (catalog.dir(backup_id) / "database" / "tablespace_map").read_text(), re.M)
+    result = catalog.restore(data, "-i", backup_id, "-T", f"{old}={moved}", *options)
+    return data, result
+
+
+# A FULL backup, DELTA and PAGE ones on top of it, and among these one without WAL of its own.
+@pytest.mark.parametrize("backup_id", ["TOW7RG", "TOW7RQ", "TOW7RV", "TOW7RX"])
+def test_pg_probackup_restore(backup_id, pp25_original, bench, pg15, fixtures):
+    """Rows and their hash were recorded on the source, at the moment of that backup."""
+    data, _ = restore_pg_probackup(pp25_original, backup_id, bench)
+    control = (pp25_original.dir(backup_id) / "backup.control").read_text()
+    if field(control, "stream") == "false":
+        wal = sorted(path.name for path in (data / "pg_wal").iterdir() if path.is_file())
+        assert wal == ["000000010000000000000006", "000000010000000000000007"]
+        for name in wal:
+            path = data / "pg_wal" / name
+            assert path.stat().st_mode & 0o777 == 0o600
+            with gzip.open(pp25_original.path / "wal" / "pg15" / f"{name}.gz") as archived:
+                assert path.read_bytes() == archived.read()
     with open(data / "postgresql.auto.conf", "a", encoding="utf-8") as conf:
         conf.write("listen_addresses = ''\narchive_mode = off\nport = 5432\n")
     (data / "pg_hba.conf").write_text("local all all trust\n")
     cluster = bench.restored(pg15, data)
     cluster.superuser = "pgt"
     cluster.start()
-    recorded = re.findall(rf"^{backup_id} (\w+) (\d+)\|(\w+)$", (fixtures / "pg_probackup" / "rows.txt").read_text(), re.M)
+    recorded = re.findall(rf"^{backup_id} (\w+) (\d+)\|(\w*)$", (fixtures / "pg_probackup" / "rows.txt").read_text(), re.M)
     assert recorded
     for name, rows, digest in recorded:
-        found = cluster.sql(f"SELECT count(*)::text, md5(string_agg(r, ',' ORDER BY r)) FROM (SELECT t::text AS r FROM {name} t) s")
+        found = cluster.sql("SELECT count(*)::text, coalesce(md5(string_agg(r, ',' ORDER BY r)), '') "
+                            f"FROM (SELECT t::text AS r FROM {name} t) s")
         assert found == [(rows, digest)]
     cluster.check_tables_and_indexes()
+
+
+def test_pg_probackup_archive_with_a_hole(pp25_original, bench):
+    """What the backup needs of the archive is looked for before anything is written."""
+    segment = pp25_original.path / "wal" / "pg15" / "000000010000000000000007.gz"
+    target = bench.new("data")
+    aside = segment.rename(segment.with_name("aside"))
+    try:
+        result = gsp_fails("restore", *pp25_original.where, "-i", "TOW7RV", "-D", target, "--no-validate",
+                           message="WAL segment 000000010000000000000007", unchanged=[target])
+        assert any("000000010000000000000007.gz" in hint for hint in result.hints), result
+    finally:
+        aside.rename(segment)

@@ -304,6 +304,81 @@ def test_delete(world):
     in_states(world, referee.kinds.values(), lambda catalog, state: goes_on(catalog, referee, state))
 
 
+def merged_dir(state, backup_id):
+    """Where the backup is, as the tool looks for it."""
+    path = f"{INSTANCE_DIR}/{backup_id}"
+    if state.find(path) is None and state.find(f"{INSTANCE_DIR}/.merged-{backup_id}"):
+        path = f"{INSTANCE_DIR}/.merge-{backup_id}"
+    return path
+
+
+def unshare(path):
+    """A state's files are links to those of other states; these two are written on, not replaced."""
+    if path.exists():
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+        path.chmod(0o600)
+        give_to_user(path)
+
+
+def free_all_unowned_locks(catalog):
+    for pid in catalog.dir("x").parent.glob("*/backup.pid"):
+        owner = pid.with_name("backup.owner")
+        if pid.read_text().strip() == str(os.getpid()) and \
+                not (owner.exists() and f"exclusive {os.getpid()} " in owner.read_text()):
+            pid.unlink()
+
+
+def test_merge(world):
+    """The last backup of the chain is there in every state, as a member or merged, and whole; the repeated merge ends."""
+    area = world.area()
+    catalog = Catalog(area / "catalog", world.cluster)
+    last = catalog.backup("--compress-algorithm=zlib", mode="DELTA", check=False)
+    disk = world.record(area, "ext4", "merge", *catalog.where, "-i", last, "-j", "2")
+    referee = Referee(disk)
+
+    def ignored(name):
+        return is_detail(name) or name == "merge.ledger"
+
+    def judge(state):
+        referee.count += 1
+        place = merged_dir(state, last)
+        control = state.read(f"{place}/backup.control")
+        assert control is not None and control in referee.whole_controls, f"{state}: backup {last} is gone"
+        merged = b"backup-mode = FULL" in control
+        wrong = []
+        if merged:
+            whole = referee.last.find(f"{INSTANCE_DIR}/{last}")
+            state._compare(state.find(place), referee.last, whole, place, ignored, wrong)
+        else:
+            for backup_id in (world.old, last):
+                wrong += state.differences(f"{INSTANCE_DIR}/{backup_id}", referee.first, is_detail)
+        if referee.status(state, world.old) == "OK":
+            wrong += state.differences(f"{INSTANCE_DIR}/{world.old}", referee.first, is_detail)
+        assert not wrong, f"{state}: backup {last} is {'merged' if merged else 'as it was'}, and these are not right: {wrong[:5]}"
+        assert merged or not state.is_over, f"{state}: it is not merged any more"
+        referee.kinds.setdefault(referee.kind(state), state)
+
+    judge_all(disk, judge)
+    referee.report()
+    lines = catalog.file_list(last)
+
+    def check(catalog, state):
+        free_all_unowned_locks(catalog)
+        for name in ("merge.ledger", "page_header_map"):
+            unshare(catalog.dir(f".merge-{last}") / name)
+        again = gsp("merge", *catalog.where, "-i", last)
+        assert again.code == 0 or "has no valid children" in again.errors[0], again
+        assert {backup["id"]: backup["status"] for backup in catalog.show()} == {last: "OK"}
+        assert not list(catalog.dir("x").parent.glob(".merge*"))
+        assert {(path, line["size"], line.get("crc")) for path, line in catalog.file_list(last).items()} == \
+            {(path, line["size"], line.get("crc")) for path, line in lines.items()}
+        assert catalog.validate().code == 0
+
+    in_states(world, referee.kinds.values(), check)
+
+
 @pytest.mark.parametrize("args", [("set-config", "--archive-timeout=1234"),
                                   ("set-backup", "-i", "{old}", "--note=a note")], ids=lambda args: args[0])
 def test_settings(world, args):

@@ -2,10 +2,10 @@
 """Relations with a life of their own: unlogged, temporary, in tablespaces, changing under the backup."""
 import contextlib
 import re
-import threading
 
 import pytest
 
+from changing_tables import ChangingTables, check_changing_tables
 from tool import gsp_fails
 
 
@@ -103,65 +103,11 @@ def test_checksums_off(bench, pg):
     cluster.check_pgbench_balances()
 
 
-class ChangingTables(threading.Thread):
-    """Drops, truncates, extends and creates tables until told to stop. Each transaction leaves the names
-    and row counts of all its tables in `expected`, so any consistent copy can be checked."""
-
-    def __init__(self, cluster):
-        super().__init__(daemon=True)
-        self.cluster = cluster
-        self.stop_now = threading.Event()
-        self.rounds = 0
-        self.failure = None
-        cluster.sql("DROP TABLE IF EXISTS expected; CREATE TABLE expected (name text PRIMARY KEY, rows int)")
-
-    def run(self):
-        try:
-            with contextlib.closing(self.cluster.connect()) as connection:
-                connection.autocommit = False
-                while not self.stop_now.is_set():
-                    with connection, connection.cursor() as cursor:
-                        self.one_round(cursor, self.rounds)
-                    self.rounds += 1
-        except Exception as error:  # handed to the test's own thread
-            self.failure = error
-
-    @staticmethod
-    def one_round(cursor, n):
-        rows = 1 + n * 997 % 20000
-        cursor.execute(f"CREATE TABLE changing_{n} (id int, h text)")
-        cursor.execute(f"CREATE INDEX ON changing_{n} (id)")
-        cursor.execute(f"INSERT INTO changing_{n} SELECT g, md5(g::text) FROM generate_series(1, {rows}) g")
-        cursor.execute("INSERT INTO expected VALUES (%s, %s)", (f"changing_{n}", rows))
-        if n >= 3:  # extended
-            cursor.execute(f"INSERT INTO changing_{n - 3} SELECT g, 'more' FROM generate_series(1, 5000) g")
-            cursor.execute("UPDATE expected SET rows = rows + 5000 WHERE name = %s", (f"changing_{n - 3}",))
-        if n >= 6:
-            cursor.execute(f"TRUNCATE changing_{n - 6}")
-            cursor.execute("UPDATE expected SET rows = 0 WHERE name = %s", (f"changing_{n - 6}",))
-        if n >= 9:
-            cursor.execute(f"DROP TABLE changing_{n - 9}")
-            cursor.execute("DELETE FROM expected WHERE name = %s", (f"changing_{n - 9}",))
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.stop_now.set()
-        self.join(60)
-        if exc[0] is None:
-            assert self.failure is None, self.failure
-            assert not self.is_alive()
-
-
 @pytest.mark.parametrize("algorithm", ["none", "zlib"])
 def test_relations_dropped_truncated_and_extended_during_the_backup(bench, source, algorithm):
     source.pgbench_init(3)  # something to copy while the others change
     source.sql("CREATE TABLE IF NOT EXISTS shrinking (id int, filler text)")
     catalog = bench.catalog(source)
-    for (name,) in source.sql("SELECT relname FROM pg_class WHERE relname LIKE 'changing\\_%' AND relkind = 'r'"):
-        source.sql(f"DROP TABLE {name}")
     ids = []
     with ChangingTables(source) as tables:
         for _ in range(3):
@@ -179,12 +125,7 @@ def test_relations_dropped_truncated_and_extended_during_the_backup(bench, sourc
     assert catalog.validate().code == 0
     for backup_id in ids:
         cluster = restore_and_start(bench, catalog, backup_id)
-        expected = dict(cluster.sql("SELECT name, rows FROM expected"))
-        present = {name for (name,) in cluster.sql(
-            "SELECT relname FROM pg_class WHERE relname LIKE 'changing\\_%' AND relkind = 'r'")}
-        assert present == set(expected)
-        counted = {name: cluster.sql(f"SELECT count(*) FROM {name}")[0][0] for name in present}
-        assert counted == expected
+        check_changing_tables(cluster)
         cluster.check_tables_and_indexes()
         cluster.stop()
         cluster.check_page_checksums()

@@ -48,10 +48,11 @@ struct gsp_mode_env {
     gsp_lsn start_lsn;        /* of this backup */
     gsp_lsn parent_start_lsn; /* of the backup it is based on; 0 without GSP_MODE_INCREMENTAL */
     /* Services of the core, for begin: fill its change map with all changes from the parent's start to this backup's,
-     * from the server's own map or from WAL. Their errors say what the user can do. */
+     * from the server's own map or from WAL. Their errors say what the user can do.
+     * in     archive: a directory of WAL segments to look in after the server's and the catalog's, NULL or "" = none */
     void *ctx;
     int (*map_from_server)(void *ctx, struct gsp_error *err);
-    int (*map_from_wal)(void *ctx, struct gsp_error *err);
+    int (*map_from_wal)(void *ctx, const char *archive, struct gsp_error *err);
 };
 
 #define GSP_MODE_INCREMENTAL 1u /* flag: needs a parent */

@@ -47,6 +47,11 @@ struct gsp_cluster {
 #define GSP_CLASS_EMPTY 5u      /* directory, kept without its content */
 #define GSP_CLASS_TABLESPACE 6u /* directory reached through a link that is a user tablespace: DESCEND */
 
+/* Flags of a class. */
+#define GSP_CLASS_REBUILT                                                                      \
+    1u /* PAGES: the server makes the file anew where it is missing, and trusts it against the \
+        * relation's main fork where it is there (a visibility map) */
+
 struct gsp_class {
     uint32_t action;  /* GSP_CLASS_* */
     uint32_t db_oid;  /* database the entry belongs to, 0 = none or shared */
@@ -56,7 +61,7 @@ struct gsp_class {
      * incremental backup takes such a file whole whenever it differs. */
     uint32_t relation;
     uint32_t space_oid; /* tablespace of the relation, as in gsp_change */
-    uint32_t reserved;
+    uint32_t flags;     /* GSP_CLASS_* flags */
 };
 
 /* Flags of classify. */

@@ -68,9 +68,9 @@ struct gsp_space {
 /* Flags of put_begin. */
 #define GSP_PUT_ATOMIC 1u /* nothing is visible before commit; commit replaces and is durable */
 #define GSP_PUT_EXCL 2u   /* EXIST when the name is taken */
-#define GSP_PUT_UPDATE                                                                           \
-    4u /* the file is there and keeps what is not written over; NOENT without it, EXIST when the \
-        * name is a link. An abort leaves it as far as it was written. Not with the other two. */
+/* The file is there and keeps what is not written over; NOENT without it, EXIST when the name is a symbolic link. An
+ * abort leaves it as far as it was written, and so does a commit that fails. Not with the other two. */
+#define GSP_PUT_UPDATE 4u
 
 struct gsp_put_opts {
     uint32_t struct_size;
@@ -114,17 +114,17 @@ struct gsp_storage_ops {
     void (*file_close)(void *file);
 
     /* put_begin - start writing a file that did not exist, or replaces one (truncated at once unless
-     * ATOMIC). out ret_put: owned by the core until put_commit or put_abort. */
+     * ATOMIC), or with UPDATE changes one. out ret_put: owned by the core until put_commit or put_abort. */
     int (*put_begin)(
         void *store, const char *path, const struct gsp_put_opts *opts, void **ret_put, struct gsp_error *err);
-    /* pwritev - write all bytes at offset. Offsets ascend; gaps read as zeros.
+    /* pwritev - write all bytes at offset. Offsets ascend; gaps read as zeros, with UPDATE as before.
      * Returns the bytes written, always all of them, or a code. */
     int64_t (*pwritev)(void *put, const struct iovec *iov, uint32_t n, uint64_t offset, struct gsp_error *err);
     /* put_commit - end the file at exactly `size` bytes (longer than written: zeros) and close it.
      * ATOMIC: durable and visible at once, or an error and nothing changed. Not ATOMIC: durable only
      * after sync. The put is gone whatever the result. */
     int (*put_commit)(void *put, uint64_t size, struct gsp_error *err);
-    /* put_abort - drop an unfinished put: ATOMIC leaves nothing, otherwise the file is removed. */
+    /* put_abort - drop an unfinished put: ATOMIC leaves nothing, UPDATE the file, otherwise it is removed. */
     void (*put_abort)(void *put);
 
     /* mkdir - errors EXIST (without PARENTS; with it an existing directory is fine) NOENT */

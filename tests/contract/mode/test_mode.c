@@ -12,6 +12,7 @@
 #include "tests/contract/plugin_under_test.h"
 
 #define MANY 3000
+#define PARENT_START 0x1800028u
 
 static struct plugin_under_test subject;
 
@@ -21,8 +22,28 @@ ops(void)
     return subject.plugin->ops;
 }
 
-static void *
-begin_plan(void)
+/* The core's change map, which the mode may ask to be filled. */
+struct maps {
+    int calls, result;
+};
+
+static int
+map_from_server(void *ctx, struct gsp_error *err)
+{
+    struct maps *maps = ctx;
+    maps->calls++;
+    return maps->result != 0 ? gsp_fail(err, maps->result, 0, "no map today") : 0;
+}
+
+static int
+map_from_wal(void *ctx, const char *archive, struct gsp_error *err)
+{
+    assert_true(archive == NULL || archive[0] == '\0'); /* no option was given */
+    return map_from_server(ctx, err);
+}
+
+static int
+try_begin(struct maps *maps, void **ret_plan, struct gsp_error *err)
 {
     static const struct gsp_cluster cluster = {
         .struct_size = sizeof cluster,
@@ -33,12 +54,42 @@ begin_plan(void)
         .timeline = 1,
         .version = "15",
     };
-    static const struct gsp_mode_env env = {.struct_size = sizeof env, .cluster = &cluster, .start_lsn = 0x2000028};
+    const struct gsp_mode_env env = {.struct_size = sizeof env,
+        .timeline = 1,
+        .cluster = &cluster,
+        .start_lsn = 0x2000028,
+        .parent_start_lsn = ops()->flags & GSP_MODE_INCREMENTAL ? PARENT_START : 0,
+        .ctx = maps,
+        .map_from_server = map_from_server,
+        .map_from_wal = map_from_wal};
+    return ops()->begin(subject.plugin->state, subject.opts, &env, ret_plan, err);
+}
+
+static void *
+begin_plan(void)
+{
+    struct maps maps = {0};
     struct gsp_error err = {0};
     void *plan = NULL;
-    assert_int_equal(ops()->begin(subject.plugin->state, subject.opts, &env, &plan, &err), 0);
+    assert_int_equal(try_begin(&maps, &plan, &err), 0);
     assert_int_equal(err.code, 0);
+    assert_in_range(maps.calls, 0, 1);
     return plan;
+}
+
+/* ALL is always right; a part of a file can only be asked for where the core can tell which. */
+static void
+assert_fits(const struct gsp_file *file, const struct gsp_plan *answer)
+{
+    const uint32_t both = GSP_FILE_IN_PARENT | GSP_FILE_TRACKED;
+    if (answer->action == GSP_PLAN_ALL)
+        return;
+    assert_true(ops()->flags & GSP_MODE_INCREMENTAL);
+    assert_true(answer->action == GSP_PLAN_BLOCKS || answer->action == GSP_PLAN_LSN);
+    assert_int_equal(file->action, GSP_CLASS_PAGES);
+    assert_int_equal(file->flags & both, both);
+    if (answer->action == GSP_PLAN_LSN)
+        assert_in_range(answer->lsn, 1, PARENT_START); /* later would leave out what the parent may not have */
 }
 
 static void
@@ -66,12 +117,13 @@ every_file_gets_a_known_answer(void **state)
             .path = i % 2 == 0 ? "base/1/1259" : "PG_VERSION",
             .size = i * 8192ull,
             .action = i % 2 == 0 ? GSP_CLASS_PAGES : GSP_CLASS_COPY,
+            .flags = i / 2 % 4,
         };
     struct gsp_error err = {0};
     void *plan = begin_plan();
     assert_int_equal(ops()->plan_files(plan, files, MANY, plans, &err), 0);
     for (uint32_t i = 0; i < MANY; i++)
-        assert_int_equal(plans[i].action, GSP_PLAN_ALL);
+        assert_fits(&files[i], &plans[i]);
     /* not one answer more than was asked for */
     assert_int_equal(plans[MANY].action, 0xeeeeeeeeu);
     ops()->end(plan);
@@ -103,6 +155,34 @@ plans_are_independent(void **state)
     ops()->end(two);
 }
 
+/* The point of an incremental mode: of a file that the core knows all about it does not take the whole. */
+static void
+incremental_modes_leave_something_out(void **state)
+{
+    (void)state;
+    struct gsp_file file = {
+        .path = "base/1/1259", .size = 8192, .action = GSP_CLASS_PAGES, .flags = GSP_FILE_IN_PARENT | GSP_FILE_TRACKED};
+    struct gsp_plan answer = {0};
+    struct gsp_error err = {0};
+    void *plan = begin_plan();
+    assert_int_equal(ops()->plan_files(plan, &file, 1, &answer, &err), 0);
+    assert_int_equal((ops()->flags & GSP_MODE_INCREMENTAL) != 0, answer.action != GSP_PLAN_ALL);
+    ops()->end(plan);
+}
+
+static void
+without_a_map_there_is_no_plan(void **state)
+{
+    (void)state;
+    struct maps maps = {.result = GSP_E_NOENT};
+    struct gsp_error err = {0};
+    void *plan = NULL;
+    int rc = try_begin(&maps, &plan, &err);
+    assert_int_equal(rc, maps.calls > 0 ? GSP_E_NOENT : 0);
+    assert_int_equal(rc, err.code);
+    ops()->end(plan);
+}
+
 static void
 end_accepts_null(void **state)
 {
@@ -118,6 +198,8 @@ main(int argc, char **argv)
         cmocka_unit_test(every_file_gets_a_known_answer),
         cmocka_unit_test(no_files_is_fine),
         cmocka_unit_test(plans_are_independent),
+        cmocka_unit_test(incremental_modes_leave_something_out),
+        cmocka_unit_test(without_a_map_there_is_no_plan),
         cmocka_unit_test(end_accepts_null),
     };
     if (plugin_under_test_open(&subject, GSP_KIND_MODE, argc > 1 ? argv[1] : NULL) != 0)

@@ -232,6 +232,45 @@ entries_are_classified(void **state)
     }
 }
 
+/* What a change in WAL names: the main fork only, for other forks are changed without a word. */
+static void
+main_forks_are_known_by_their_relation(void **state)
+{
+    static const struct {
+        const char *dir, *name;
+        uint32_t relation, space_oid, db_oid, segment;
+    } cases[] = {
+        {"global", "1262", 1262, 1664, 0, 0},
+        {"global", "1262_fsm", 0, 0, 0, 0},
+        {"global", "1262_vm", 0, 0, 0, 0},
+        {"global", "pg_control", 0, 0, 0, 0},
+        {"base/5", "16385", 16385, 1663, 5, 0},
+        {"base/5", "16385.7", 16385, 1663, 5, 7},
+        {"base/5", "16385_fsm", 0, 0, 5, 0},
+        {"base/5", "16385_fsm.1", 0, 0, 5, 1},
+        {"base/5", "16385_vm", 0, 0, 5, 0},
+        {"base/5", "16385_init", 0, 0, 5, 0},
+        {"base/5", "PG_VERSION", 0, 0, 5, 0},
+        {"base/5", "16385.bak", 0, 0, 5, 0},
+        {"pg_tblspc/16400/PG_15_202209061/5", "4294967295.2", UINT32_MAX, 16400, 5, 2},
+        {"pg_tblspc/16400/PG_15_202209061/5", "16390_vm.2", 0, 0, 5, 2},
+        {"pg_tblspc/16400/PG_14_202107181/5", "16390", 0, 0, 0, 0},
+        {"", "16390", 0, 0, 0, 0},
+    };
+    struct gsp_cluster c = cluster_15();
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct gsp_dirent entry = {.name = cases[i].name, .st = {.type = GSP_FILE_REGULAR}};
+        struct gsp_class got;
+        struct gsp_error err = {0};
+        assert_int_equal(dialect()->classify(&c, 0, cases[i].dir, &entry, 1, &got, &err), 0);
+        if (got.relation != cases[i].relation || got.space_oid != cases[i].space_oid || got.db_oid != cases[i].db_oid ||
+            got.segment != cases[i].segment)
+            fail_msg("'%s' in '%s': relation %u/%u/%u, segment %u", cases[i].name, cases[i].dir, got.space_oid,
+                got.db_oid, got.relation, got.segment);
+    }
+}
+
 static void
 unlogged_relations_keep_only_their_init_fork(void **state)
 {
@@ -434,6 +473,7 @@ main(void)
         cmocka_unit_test(control_damage_is_corrupt),
         cmocka_unit_test(control_of_other_versions_is_named),
         cmocka_unit_test(entries_are_classified),
+        cmocka_unit_test(main_forks_are_known_by_their_relation),
         cmocka_unit_test(unlogged_relations_keep_only_their_init_fork),
         cmocka_unit_test(unknown_classify_flags_are_refused),
         cmocka_unit_test(page_checksum_has_known_values),

@@ -216,6 +216,105 @@ of_two_exclusive_writers_one_wins(void **state)
 }
 
 static void
+update_keeps_what_is_not_written_over(void **state)
+{
+    struct fixture *fx = *state;
+    write_file(fx, "file", "0123456789");
+    void *put = begin(fx, "file", 0640, GSP_PUT_UPDATE);
+    append(fx, put, "ab", 2, 2);
+    append(fx, put, "c", 1, 6);
+    assert_int_equal(fx->ops->put_commit(put, 10, &fx->err), 0);
+    assert_content(fx, "file", "01ab45c789");
+    assert_int_equal(stat_of(fx, "file").mode, 0100640);
+    put = begin(fx, "file", 0600, GSP_PUT_UPDATE); /* cut */
+    assert_int_equal(fx->ops->put_commit(put, 3, &fx->err), 0);
+    assert_content(fx, "file", "01a");
+    put = begin(fx, "file", 0600, GSP_PUT_UPDATE); /* grown by what is written, then cut to where it ends */
+    append(fx, put, "wxyz", 4, 2);
+    assert_int_equal(fx->ops->put_commit(put, 5, &fx->err), 0);
+    assert_content(fx, "file", "01wxy");
+    size_t len;
+    put = begin(fx, "file", 0600, GSP_PUT_UPDATE); /* a gap behind the old end, and behind what was written */
+    append(fx, put, "z", 1, 7);
+    assert_int_equal(fx->ops->put_commit(put, 9, &fx->err), 0);
+    char *data = read_file(fx, "file", &len);
+    assert_int_equal(len, 9);
+    assert_memory_equal(data, "01wxy\0\0z\0", 9);
+    free(data);
+}
+
+static void
+an_update_that_is_dropped_leaves_the_file(void **state)
+{
+    struct fixture *fx = *state;
+    struct names names;
+    write_file(fx, "file", "old file");
+    void *put = begin(fx, "file", 0600, GSP_PUT_UPDATE);
+    fx->ops->put_abort(put);
+    assert_content(fx, "file", "old file");
+    put = begin(fx, "file", 0600, GSP_PUT_UPDATE);
+    append(fx, put, "new", 3, 0);
+    fx->ops->put_abort(put);
+    assert_content(fx, "file", "new file");
+    list_names(fx, "", &names);
+    assert_int_equal(names.n, 1);
+    free_names(&names);
+}
+
+static void
+update_takes_only_a_file_that_is_there(void **state)
+{
+    struct fixture *fx = *state;
+    struct gsp_put_opts opts = {.struct_size = sizeof opts, .mode = 0600, .flags = GSP_PUT_UPDATE};
+    void *put = NULL;
+    make_dir(fx, "dir");
+    write_file(fx, "file", "x");
+    assert_fails(fx, fx->ops->put_begin(fx->store, "none", &opts, &put, &fx->err), GSP_E_NOENT, "none");
+    assert_false(exists(fx, "none"));
+    assert_true(fx->ops->put_begin(fx->store, "dir", &opts, &put, &fx->err) < 0);
+    gsp_error_clear(&fx->err);
+    opts.flags = GSP_PUT_UPDATE | GSP_PUT_EXCL;
+    assert_fails(fx, fx->ops->put_begin(fx->store, "file", &opts, &put, &fx->err), GSP_E_UNSUPPORTED, "flags");
+    opts.flags = GSP_PUT_UPDATE | GSP_PUT_ATOMIC;
+    assert_fails(fx, fx->ops->put_begin(fx->store, "file", &opts, &put, &fx->err), GSP_E_UNSUPPORTED, "flags");
+    opts.flags = GSP_PUT_UPDATE;
+    if ((fx->caps & GSP_STORE_SYMLINK) != 0) {
+        assert_int_equal(fx->ops->symlink(fx->store, "file", "link", &fx->err), 0);
+        assert_fails(fx, fx->ops->put_begin(fx->store, "link", &opts, &put, &fx->err), GSP_E_EXIST, "link");
+    }
+    assert_null(put);
+    assert_content(fx, "file", "x");
+}
+
+static void
+a_link_is_a_second_name(void **state)
+{
+    struct fixture *fx = *state;
+    const char *const first = "dir/first";
+    if (fx->ops->link == NULL)
+        not_applicable("no links");
+    make_dir(fx, "dir");
+    make_dir(fx, "other");
+    write_file(fx, first, "content");
+    assert_int_equal(fx->ops->link(fx->store, first, "other/second", &fx->err), 0);
+    assert_content(fx, "other/second", "content");
+    assert_int_equal(stat_of(fx, "other/second").ino, stat_of(fx, first).ino);
+    assert_int_equal(stat_of(fx, "other/second").flags, 0);
+    assert_fails(fx, fx->ops->link(fx->store, "none", "third", &fx->err), GSP_E_NOENT, "none");
+    assert_fails(fx, fx->ops->link(fx->store, first, "none/third", &fx->err), GSP_E_NOENT, "");
+    assert_fails(fx, fx->ops->link(fx->store, first, "other/second", &fx->err), GSP_E_EXIST, "");
+    assert_true(fx->ops->link(fx->store, "dir", "third", &fx->err) < 0);
+    assert_true(fx->err.code != GSP_E_UNSUPPORTED);
+    gsp_error_clear(&fx->err);
+    void *put = begin(fx, "dir/first", 0600, GSP_PUT_ATOMIC); /* one name gets other content, the other one keeps it */
+    append(fx, put, "new", 3, 0);
+    assert_int_equal(fx->ops->put_commit(put, 3, &fx->err), 0);
+    assert_content(fx, "other/second", "content");
+    assert_int_equal(fx->ops->remove(fx->store, &first, 1, &fx->err), 0);
+    assert_content(fx, "other/second", "content");
+}
+
+static void
 put_begin_refuses_what_cannot_be(void **state)
 {
     struct fixture *fx = *state;
@@ -231,7 +330,7 @@ put_begin_refuses_what_cannot_be(void **state)
     opts.flags = 0;
     assert_true(fx->ops->put_begin(fx->store, "dir", &opts, &put, &fx->err) < 0);
     gsp_error_clear(&fx->err);
-    opts.flags = 4;
+    opts.flags = 8;
     assert_fails(fx, fx->ops->put_begin(fx->store, "new", &opts, &put, &fx->err), GSP_E_UNSUPPORTED, "flags");
     opts.flags = 0;
     opts.struct_size = 4;
@@ -499,6 +598,10 @@ main(int argc, char **argv)
         FIXTURE_TEST(abort_leaves_nothing),
         FIXTURE_TEST(excl_does_not_replace),
         FIXTURE_TEST(of_two_exclusive_writers_one_wins),
+        FIXTURE_TEST(update_keeps_what_is_not_written_over),
+        FIXTURE_TEST(an_update_that_is_dropped_leaves_the_file),
+        FIXTURE_TEST(update_takes_only_a_file_that_is_there),
+        FIXTURE_TEST(a_link_is_a_second_name),
         FIXTURE_TEST(put_begin_refuses_what_cannot_be),
         FIXTURE_TEST(modes_are_exact_whatever_the_umask),
         FIXTURE_TEST(reads_end_where_the_file_ends),

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "map_file.h"
 #include "postgresql.h"
 
 #include <inttypes.h>
@@ -17,6 +18,8 @@ enum { CONTROL_BYTES = 8192, STREAM_BYTES = 128 << 10, QUIET_MS = 5, MAP_BYTES =
 struct scripted_options {
     const char *data;
     int32_t wal_at_end;
+    const char *changes; /* rows of a changed-block map */
+    const char *tracked; /* how far that map goes, NULL = to the start of the backup */
 };
 
 struct session {
@@ -242,6 +245,26 @@ scripted_wal_close(void *wal)
     (void)wal;
 }
 
+/* ---- changed blocks ---------------------------------------------------------------------------- */
+
+static int
+scripted_changed_blocks(void *srv, uint32_t timeline, gsp_lsn from, gsp_lsn to, int64_t timeout_us, gsp_change_cb cb,
+    void *arg, struct gsp_error *err)
+{
+    const struct session *s = srv;
+    char start[32];
+    struct map_file map = {.host = s->host, .path = s->opts->changes, .tracked = s->opts->tracked};
+    (void)timeline;
+    if (map.path == NULL) {
+        (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the scripted server keeps no map of changed blocks");
+        return gsp_hint(err, "Use -b DELTA or -b PAGE.");
+    }
+    (void)snprintf(start, sizeof start, "%08X/%08X", GSP_LSN_ARGS(s->cluster.redo_lsn));
+    if (map.tracked == NULL)
+        map.tracked = start;
+    return map_file_changed_blocks(&map, from, to, timeout_us, cb, arg, err);
+}
+
 /* ---- the plugin -------------------------------------------------------------------------------- */
 
 /* Only server.plugin chooses it: nobody is to back up a cluster with it by accident. */
@@ -267,6 +290,7 @@ static const struct gsp_dialect_ops dialect = {
     .classify = pg_classify,
     .pages_check = pg_pages_check,
     .wal_verify = pg_wal_verify,
+    .wal_changes = pg_wal_changes,
 };
 
 static const struct gsp_server_ops ops = {
@@ -281,6 +305,7 @@ static const struct gsp_server_ops ops = {
     .wal_open = scripted_wal_open,
     .wal_stream = scripted_wal_stream,
     .wal_close = scripted_wal_close,
+    .changed_blocks = scripted_changed_blocks,
 };
 
 static const struct gsp_option options[] = {
@@ -294,6 +319,14 @@ static const struct gsp_option options[] = {
         .def = "off",
         .help = "send WAL only once the backup has been ended, so that files and WAL are not written at the same time",
         .offset = (uint32_t)offsetof(struct scripted_options, wal_at_end)},
+    {.key = "changes",
+        .type = GSP_OPT_STRING,
+        .help = "file with the rows of a changed-block map of openGauss; without it the server knows no changed blocks",
+        .offset = (uint32_t)offsetof(struct scripted_options, changes)},
+    {.key = "tracked",
+        .type = GSP_OPT_STRING,
+        .help = "WAL position that the changed-block map has come to; not set: the start of the backup",
+        .offset = (uint32_t)offsetof(struct scripted_options, tracked)},
     {.key = NULL},
 };
 

@@ -148,6 +148,17 @@ fault_rename(void *store, const char *from, const char *to, struct gsp_error *er
 }
 
 static int
+fault_link(void *store, const char *from, const char *to, struct gsp_error *err)
+{
+    struct fault_store *s = store;
+    struct fault_call c;
+    if (s->inner.ops->link == NULL)
+        return absent(s, "link files", err);
+    int rc = fault_begin(&c, s, OP_LINK, from, err);
+    return rc == 0 ? fault_end(&c, s->inner.ops->link(s->inner.store, from, to, err), err) : rc;
+}
+
+static int
 fault_symlink(void *store, const char *target, const char *path, struct gsp_error *err)
 {
     struct fault_store *s = store;
@@ -288,7 +299,7 @@ fault_put_begin(void *store, const char *path, const struct gsp_put_opts *opts, 
         rc = fault_end(&c, rc, err);
         struct gsp_error ignored = {0};
         /* Struck after its effect: the empty file is there, and nobody has the put. */
-        if (begun && rc != 0 && (opts->flags & GSP_PUT_ATOMIC) == 0)
+        if (begun && rc != 0 && (opts->flags & (GSP_PUT_ATOMIC | GSP_PUT_UPDATE)) == 0)
             (void)s->inner.ops->put_commit(h->inner, 0, &ignored);
         else if (begun && rc != 0)
             s->inner.ops->put_abort(h->inner);
@@ -390,6 +401,7 @@ static const struct gsp_storage_ops fault_ops = {
     .sync = fault_sync,
     .space = fault_space,
     .next_data = fault_next_data,
+    .link = fault_link,
 };
 
 #define AT(field) (uint32_t) offsetof(struct fault_options, field)

@@ -27,6 +27,7 @@ enum fault_op {
     OP_SYNC,
     OP_SPACE,
     OP_NEXT_DATA,
+    OP_LINK,
     OPS_N
 };
 

@@ -30,6 +30,7 @@ static const struct {
     [OP_SYNC] = {"sync", "sync", 1},
     [OP_SPACE] = {"space", "ask for the free space of", 0},
     [OP_NEXT_DATA] = {"next_data", "look for data in file", 0},
+    [OP_LINK] = {"link", "link file", 1},
 };
 
 static const char *const whats[] = {

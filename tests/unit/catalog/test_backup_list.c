@@ -143,6 +143,47 @@ lists_are_checked_against_the_control_file(void **state)
     store_close(&s);
 }
 
+/* Between the two renames of a merge, and only then, what it built is the backup. */
+static void
+what_a_merge_built_stands_in_for_the_backup(void **state)
+{
+    (void)state;
+    struct store s;
+    struct gsp_error err;
+    auto_backup_list list = {0};
+    char path[PATH_SIZE];
+    mem_catalog(&s);
+    put_control(&s, ".merge-S44WE8", "full.control");
+    ok(backup_list_read(&s, "main", &list, &err));
+    assert_int_equal(list.n, 0);
+    backup_list_clear(&list);
+    put_control(&s, ".merged-S44WE8", "increment.control");
+    ok(backup_list_read(&s, "main", &list, &err));
+    assert_int_equal(list.n, 1);
+    assert_string_equal(list.backups[0].id, "S44WE8");
+    assert_string_equal(list.backups[0].dir, ".merge-S44WE8");
+    ok(backup_path(path, "main", &list.backups[0], "database", &err));
+    assert_string_equal(path, "backups/main/.merge-S44WE8/database");
+    backup_list_clear(&list);
+    put_control(&s, "S44WE8", "full.control");
+    ok(backup_list_read(&s, "main", &list, &err));
+    assert_int_equal(list.n, 1);
+    assert_string_equal(list.backups[0].dir, "S44WE8");
+    store_close(&s);
+}
+
+static void
+descent_goes_up_to_a_missing_ancestor(void **state)
+{
+    (void)state;
+    struct backup backups[] = {{.id = "C", .parent_id = "B"}, {.id = "B", .parent_id = "A"}, {.id = "F"}};
+    struct backup_list list = {.backups = backups, .n = 3};
+    assert_true(backup_is_descendant(&list, &backups[0], "A"));
+    assert_true(backup_is_descendant(&list, &backups[1], "A"));
+    assert_false(backup_is_descendant(&list, &backups[2], "A"));
+    assert_false(backup_is_descendant(&list, &backups[2], ""));
+}
+
 int
 main(void)
 {
@@ -152,6 +193,8 @@ main(void)
         cmocka_unit_test(the_control_file_names_the_backup_not_the_directory),
         cmocka_unit_test(a_missing_instance_is_an_error),
         cmocka_unit_test(descent_follows_parents_and_ends_in_circles),
+        cmocka_unit_test(what_a_merge_built_stands_in_for_the_backup),
+        cmocka_unit_test(descent_goes_up_to_a_missing_ancestor),
         cmocka_unit_test(only_the_status_changes),
         cmocka_unit_test(lists_are_checked_against_the_control_file),
     };

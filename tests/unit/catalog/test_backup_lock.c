@@ -135,6 +135,24 @@ one_exclusive_lock_at_a_time(void **state)
 }
 
 static void
+a_lock_follows_its_directory(void **state)
+{
+    (void)state;
+    struct store s;
+    struct gsp_error err;
+    struct backup_lock *lock;
+    struct backup moved = {.id = "S44WE8", .dir = (char *)(uintptr_t) ".merged-S44WE8"};
+    catalog_with_backup(&s);
+    ok(exclusive(&s, &lock, &err));
+    ok(store_rename(&s, DIR, "backups/main/.merged-S44WE8", &err));
+    ok(backup_lock_moved(lock, "main", &moved, &err));
+    assert_int_equal(store_exists(&s, "backups/main/.merged-S44WE8/backup.pid", &err), 1);
+    backup_unlock(lock);
+    assert_int_equal(store_dir_is_empty(&s, "backups/main/.merged-S44WE8", &err), 1);
+    store_close(&s);
+}
+
+static void
 readers_share_and_keep_writers_out(void **state)
 {
     (void)state;
@@ -392,6 +410,7 @@ main(void)
     tests_in_utc();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_exclusive_lock_at_a_time),
+        cmocka_unit_test(a_lock_follows_its_directory),
         cmocka_unit_test(readers_share_and_keep_writers_out),
         cmocka_unit_test(locks_of_the_stock_tool_count_by_their_pid),
         cmocka_unit_test(garbage_is_stale),

@@ -250,6 +250,62 @@ a_full_storage_is_told(void **state)
     store_close(&s);
 }
 
+static void
+a_map_goes_on_behind_what_counts(void **state)
+{
+    (void)state;
+    struct store s;
+    struct gsp_error err;
+    struct header_map_writer *w = NULL;
+    auto_store_file map = {0};
+    uint64_t size = 0;
+    auto_free struct page_header *got = NULL;
+    mem_store(&s);
+    struct file_entry first = write_one(&s, 300), copied = {.path = "base/1/3"}, other = first;
+    ok(store_rename(&s, "map", "source", &err));
+    ok(store_file_open(&s, "source", &map, &err));
+    mem_put(&s, "map", "seven..., and bytes of no use");
+    ok(header_map_reopen(&s, "map", 7, &w, &err));
+    ok(header_map_copy(w, &map, &first, &copied, &err));
+    ok(header_map_flush(w, &size, &err));
+    assert_int_equal(size, 7 + (uint64_t)first.hdr_size);
+    other.hdr_off = first.hdr_size; /* behind the end of the map */
+    fails(header_map_copy(w, &map, &other, &copied, &err), GSP_E_CORRUPT);
+    ok(header_map_commit(w, &err));
+    assert_int_equal(copied.hdr_off, 7);
+    assert_int_equal(copied.hdr_crc, first.hdr_crc);
+    assert_int_equal(copied.n_headers, 300);
+    copied.size = first.size;
+    ok(load(&s, &copied, &got, &err));
+    assert_int_equal(got[299].block, 598);
+    store_file_close(&map);
+    store_close(&s);
+}
+
+static void
+a_hole_is_not_handed_over(void **state)
+{
+    (void)state;
+    struct store s;
+    struct gsp_error err;
+    struct header_map_writer *w = NULL;
+    auto_store_file map = {0};
+    uint64_t size = 0;
+    mem_store(&s);
+    struct file_entry first = write_one(&s, 300), copied = {.path = "base/1/3"};
+    ok(store_rename(&s, "map", "source", &err));
+    ok(store_file_open(&s, "source", &map, &err));
+    ok(header_map_create(&s, "map", &w, &err));
+    ok(header_map_copy(w, &map, &first, &copied, &err));
+    storage_mem_fail_writes(s.handle, 0, 1, EIO);
+    fails(header_map_flush(w, &size, &err), GSP_E_IO);
+    storage_mem_fail_writes(s.handle, 0, 0, 0);
+    fails(header_map_flush(w, &size, &err), GSP_E_IO);
+    header_map_abort(w);
+    store_file_close(&map);
+    store_close(&s);
+}
+
 int
 main(void)
 {
@@ -261,6 +317,8 @@ main(void)
         cmocka_unit_test(entries_that_cannot_be_are_refused),
         cmocka_unit_test(records_out_of_order_are_refused),
         cmocka_unit_test(a_full_storage_is_told),
+        cmocka_unit_test(a_map_goes_on_behind_what_counts),
+        cmocka_unit_test(a_hole_is_not_handed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -187,7 +187,8 @@ open_target(struct fixture *f, const struct tablespace_mapping *mappings, size_t
     f->dialect = toy_dialect;
     f->dialect.control_parse = numbered_parse;
     restore_target_close(&f->t);
-    return restore_target_open(&f->t, &f->e, &opts, &f->sb, &f->dialect, SYSTEM_ID, err);
+    const struct gsp_cluster cluster = {.struct_size = sizeof cluster, .system_id = SYSTEM_ID};
+    return restore_target_open(&f->t, &f->e, &opts, 0, &f->sb, &f->dialect, &cluster, err);
 }
 
 static void
@@ -399,14 +400,15 @@ destinations_must_be_ours_and_empty(void **state)
     (void)state;
     struct fixture f;
     struct gsp_error err;
+    const struct restore_options new = {.pgdata = "/new"}, full = {.pgdata = "/full"};
     fixture_open(&f, NULL);
     occupy("/full");
     if (geteuid() == 0) {
-        fails(restore_target_check_destination(&f.e, "/new", &err), GSP_E_PERM);
+        fails(restore_target_check_destination(&f.e, &new, &err), GSP_E_PERM);
         assert_non_null(strstr(err.msg, "does not run as root"));
     } else {
-        ok(restore_target_check_destination(&f.e, "/new", &err));
-        fails(restore_target_check_destination(&f.e, "/full", &err), GSP_E_EXIST);
+        ok(restore_target_check_destination(&f.e, &new, &err));
+        fails(restore_target_check_destination(&f.e, &full, &err), GSP_E_EXIST);
         assert_non_null(strstr(err.msg, "is not empty: \"/full\""));
     }
     assert_false(exists("/new", ""));
@@ -488,6 +490,99 @@ only_an_unfinished_restore_of_the_same_cluster_is(void **state)
     fixture_close(&f);
 }
 
+static int
+open_in_place(struct fixture *f, struct gsp_error *err)
+{
+    struct restore_options opts = {.pgdata = "/new"};
+    const struct gsp_cluster cluster = {
+        .struct_size = sizeof cluster, .system_id = SYSTEM_ID, .tablespace_dir = "VERSION_1"};
+    f->dialect = toy_dialect;
+    restore_target_close(&f->t);
+    return restore_target_open(&f->t, &f->e, &opts, 1, &f->sb, &f->dialect, &cluster, err);
+}
+
+static void
+in_place_what_is_there_is_used(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "77 /ts/a\n");
+    occupy("/new");
+    ok(open_in_place(&f, &err)); /* a tablespace may be made */
+    occupy("/ts/a");
+    fails(open_in_place(&f, &err), GSP_E_EXIST); /* but one that holds something must be the cluster's own */
+    assert_non_null(strstr(err.msg, "not empty: \"/ts/a\""));
+    ok(place_symlink(place_at("/new")->mem, "/ts/b", "spaces/77", &err));
+    fails(open_in_place(&f, &err), GSP_E_EXIST);
+    ok(place_symlink(place_at("/new")->mem, "/ts/a", "spaces/77", &err));
+    ok(open_in_place(&f, &err));
+    assert_int_equal(f.t.spaces[0].linked, 1);
+    (void)snprintf(place_at("/new")->link_target, 64, "untouched");
+    ok(store_mkdir(&f.t.store, "base", 0755, 0, &err));
+    ok(restore_target_prepare(&f.t, &f.sb, &err));
+    assert_true(exists("/new", "file") && exists("/new", "spaces/78") && exists("/ts/a", "file"));
+    assert_string_equal(place_at("/new")->link_target, "untouched");
+    ok(store_mkdir(&f.t.store, "spaces/77", 0700, 0, &err)); /* what a link leads to */
+    ok(restore_target_set_modes(&f.t, &f.sb, &err));
+    assert_int_equal(mode_of("/new", "base") & 07777, 0750);
+    /* Only what is not there yet needs room. */
+    place_at("/new")->free_bytes = 5 * SIZE;
+    fails(restore_target_check_room(&f.t, &f.sb, &err), GSP_E_NOSPC);
+    f.t.there = 11 * SIZE;
+    ok(restore_target_check_room(&f.t, &f.sb, &err));
+    fixture_close(&f);
+}
+
+static void
+of_the_old_place_only_the_version_is_cleared(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "77 /ts/a\n");
+    occupy("/ts/a");
+    put_mark("/new", SYSTEM_ID);
+    ok(place_symlink(place_at("/new")->mem, "/ts/a", "spaces/77", &err));
+    ok(open_target(&f, NULL, 0, &err));
+    (void)snprintf(f.t.tablespace_dir, sizeof f.t.tablespace_dir, "VERSION_1");
+    ok(store_mkdir(&f.t.spaces[0].store, "VERSION_1/5", 0700, GSP_MKDIR_PARENTS, &err));
+    put_file("/ts/a", "VERSION_1/5/7", "x", 1);
+    occupy("/new");
+    ok(restore_target_clear(&f.t, &err));
+    assert_true(exists("/ts/a", "file") && !exists("/ts/a", "VERSION_1") && !exists("/new", "file"));
+    fixture_close(&f);
+}
+
+static void
+a_pid_file_tells_whether_a_server_runs(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    char self[32];
+    fixture_open(&f, NULL);
+    occupy("/new");
+    ok(open_in_place(&f, &err));
+    ok(restore_target_check_stopped(&f.t.store, "pid", &err));
+    static const char *const mangled[] = {"", "\n", "x\n", "12x\n", "0\n", "--5\n", "99999999999\n"};
+    for (size_t i = 0; i < sizeof mangled / sizeof mangled[0]; i++) {
+        put_file("/new", "pid", mangled[i], strlen(mangled[i]));
+        fails(restore_target_check_stopped(&f.t.store, "pid", &err), GSP_E_CORRUPT);
+        assert_string_equal(
+            err.msg, "Pid file \"/new/pid\" is mangled, cannot determine whether postmaster is running or not");
+    }
+    for (int sign = 0; sign < 2; sign++) { /* negative: in single-user mode */
+        (void)snprintf(self, sizeof self, "%s%d\n/new\n", sign ? "-" : "", (int)getpid());
+        put_file("/new", "pid", self, strlen(self));
+        fails(restore_target_check_stopped(&f.t.store, "pid", &err), GSP_E_EXIST);
+        assert_non_null(strstr(err.msg, "is running in destination directory \"/new\""));
+    }
+    put_file("/new", "pid", "2147483646\n", 11);
+    ok(restore_target_check_stopped(&f.t.store, "pid", &err));
+    fixture_close(&f);
+}
+
 int
 main(void)
 {
@@ -502,6 +597,9 @@ main(void)
         cmocka_unit_test(an_unfinished_restore_is_cleared_away),
         cmocka_unit_test(whoever_was_disturbed_does_not_finish),
         cmocka_unit_test(only_an_unfinished_restore_of_the_same_cluster_is),
+        cmocka_unit_test(in_place_what_is_there_is_used),
+        cmocka_unit_test(of_the_old_place_only_the_version_is_cleared),
+        cmocka_unit_test(a_pid_file_tells_whether_a_server_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

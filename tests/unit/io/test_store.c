@@ -253,6 +253,7 @@ absent_operations_are_explained(void **state)
     ops.mkdir = NULL;
     ops.remove = NULL;
     ops.rename = NULL;
+    ops.link = NULL;
     ops.sync = NULL;
     open_with(&s, &ops);
     fails(store_put_begin(&s, "f", 0600, 0, &p, &err), GSP_E_UNSUPPORTED);
@@ -261,7 +262,25 @@ absent_operations_are_explained(void **state)
     fails(store_mkdir(&s, "d", 0700, 0, &err), GSP_E_UNSUPPORTED);
     fails(store_remove(&s, "f", &err), GSP_E_UNSUPPORTED);
     fails(store_rename(&s, "f", "g", &err), GSP_E_UNSUPPORTED);
+    fails(store_link(&s, "f", "g", &err), GSP_E_UNSUPPORTED);
     ok(store_sync(&s, "f", &err)); /* nothing to wait for */
+    store_close(&s);
+}
+
+static void
+a_link_leads_to_the_same_bytes(void **state)
+{
+    (void)state;
+    struct store s;
+    struct gsp_error err;
+    auto_strbuf sb = STRBUF_INIT;
+    open_with(&s, &storage_mem_ops);
+    mem_put(&s, "f", "content");
+    ok(store_link(&s, "f", "g", &err));
+    ok(store_remove(&s, "f", &err));
+    ok(store_read_all(&s, "g", 100, &sb, &err));
+    assert_string_equal(strbuf_str(&sb), "content");
+    fails(store_link(&s, "f", "h", &err), GSP_E_NOENT);
     store_close(&s);
 }
 
@@ -392,6 +411,7 @@ main(void)
         cmocka_unit_test(puts_without_commit_leave_nothing),
         cmocka_unit_test(storages_that_miscount_are_found_out),
         cmocka_unit_test(absent_operations_are_explained),
+        cmocka_unit_test(a_link_leads_to_the_same_bytes),
         cmocka_unit_test(missing_is_an_answer_and_failing_is_not),
         cmocka_unit_test(listings_are_sorted_and_whole),
         cmocka_unit_test(trees_go_and_links_are_not_followed),

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/engine/wal_scan.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/catalog/backup.h"
+
+/* One worker's view of all places as one directory of the newest timeline's segments. */
+struct wal_view {
+    struct wal_scan *scan;
+    struct wal_files files[WAL_PLACES_MAX];
+    char asked[WAL_SEGMENT_NAME_SIZE]; /* by the dialect, "" = nothing yet */
+    char found[WAL_SEGMENT_NAME_SIZE]; /* and the file that has it, */
+    unsigned place;                    /* there */
+};
+
+static uint64_t
+segments_per_id(const struct wal_scan *scan)
+{
+    return (UINT64_C(1) << 32) / scan->cluster->wal_segment_size;
+}
+
+static int
+fail_missing(const struct wal_scan *scan, const char *segment, struct gsp_error *err)
+{
+    char places[400] = "";
+    size_t at = 0;
+    for (unsigned i = 0; i < scan->n_places && at < sizeof places; i++)
+        at += (size_t)snprintf(places + at, sizeof places - at, "%s'%s%s%s'", i > 0 ? ", " : "",
+            scan->places[i].store->root, scan->places[i].dir[0] != '\0' ? "/" : "", scan->places[i].dir);
+    (void)gsp_fail(err, GSP_E_NOENT, 0, "segment %s is missing: it is not in %s", segment, places);
+    return gsp_hint(err,
+        "put it back from your archive (--set mode.page.archive=DIR reads one), or take -b DELTA or -b "
+        "FULL; wal_keep_size and replication slots keep WAL for longer");
+}
+
+/* The segment in which one timeline follows another is complete only under the newer one's name; older ones have no
+ * newer name. So the newest that can have it is tried first. */
+static int64_t
+find_and_read(struct wal_view *v, uint64_t number, uint64_t offset, void *buf, uint32_t len, struct gsp_error *err)
+{
+    const struct wal_scan *scan = v->scan;
+    for (size_t i = scan->history->n; i-- > 0;) {
+        const struct timeline_span *span = &scan->history->spans[i];
+        if (span->begin / scan->cluster->wal_segment_size > number)
+            continue;
+        (void)snprintf(v->found, sizeof v->found, "%08" PRIX32 "%08" PRIX32 "%08" PRIX32, span->timeline,
+            (uint32_t)(number / segments_per_id(scan)), (uint32_t)(number % segments_per_id(scan)));
+        for (v->place = 0; v->place < scan->n_places; v->place++) {
+            struct gsp_wal_source source = wal_files_source(&v->files[v->place]);
+            struct gsp_error problem = {0};
+            int64_t got = source.read(source.ctx, v->found, offset, buf, len, &problem);
+            if (got < 0 && got != GSP_E_NOENT)
+                *err = problem;
+            if (got != GSP_E_NOENT)
+                return got;
+        }
+    }
+    return GSP_E_NOENT;
+}
+
+static int64_t
+read_view(void *ctx, const char *segment, uint64_t offset, void *buf, uint32_t len, struct gsp_error *err)
+{
+    struct wal_view *v = ctx;
+    char halves[20];
+    gsp_lsn number;
+    if (strcmp(segment, v->asked) == 0) {
+        struct gsp_wal_source source = wal_files_source(&v->files[v->place]);
+        return source.read(source.ctx, v->found, offset, buf, len, err);
+    }
+    v->asked[0] = '\0';
+    int is_name = strlen(segment) == WAL_SEGMENT_NAME_SIZE - 1;
+    (void)snprintf(halves, sizeof halves, "%.8s/%.8s", is_name ? segment + 8 : "", is_name ? segment + 16 : "");
+    if (!is_name || !parse_lsn(halves, &number))
+        return gsp_fail(err, GSP_E_BUG, 0, "'%s' is no name of a WAL segment", segment);
+    int64_t got = find_and_read(v, (number >> 32) * segments_per_id(v->scan) + (uint32_t)number, offset, buf, len, err);
+    if (got == GSP_E_NOENT)
+        return fail_missing(v->scan, segment, err);
+    if (got >= 0)
+        (void)snprintf(v->asked, sizeof v->asked, "%s", segment);
+    return got;
+}
+
+static int
+view_open(void *arg, void **ret, struct gsp_error *err)
+{
+    struct wal_scan *scan = arg;
+    struct wal_view *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    v->scan = scan;
+    for (unsigned i = 0; i < scan->n_places; i++)
+        v->files[i] = (struct wal_files){
+            .repo = scan->places[i].store, .dir = scan->places[i].dir, .segment_size = scan->cluster->wal_segment_size};
+    *ret = v;
+    return 0;
+}
+
+static void
+view_close(void *worker)
+{
+    struct wal_view *v = worker;
+    for (unsigned i = 0; v != NULL && i < v->scan->n_places; i++)
+        wal_files_close(&v->files[i]);
+    free(v);
+}
+
+static int
+scan_segment(void *arg, void *worker, size_t i, struct gsp_error *err)
+{
+    struct wal_scan *scan = arg;
+    struct gsp_wal_source source = {.ctx = worker, .read = read_view};
+    uint64_t size = scan->cluster->wal_segment_size;
+    gsp_lsn begin = (scan->from / size + i) * size;
+    gsp_lsn from = begin > scan->from ? begin : scan->from, to = begin + size < scan->to ? begin + size : scan->to;
+    int rc = jobs_check(&scan->jobs, err);
+    return rc == 0 ? scan->dialect->wal_changes(scan->cluster, &source,
+                         scan->history->spans[scan->history->n - 1].timeline, from, to, change_map_add, scan->map, err)
+                   : rc;
+}
+
+int
+wal_scan_run(struct wal_scan *scan, unsigned threads, struct gsp_error *err)
+{
+    uint64_t size = scan->cluster->wal_segment_size;
+    if (scan->from >= scan->to)
+        return 0;
+    scan->jobs = (struct jobs){.n_items = (size_t)((scan->to - 1) / size - scan->from / size + 1),
+        .threads = threads,
+        .arg = scan,
+        .worker_open = view_open,
+        .worker_close = view_close,
+        .item = scan_segment};
+    return jobs_run(&scan->jobs, err);
+}

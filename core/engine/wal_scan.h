@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reading the WAL between two points for the blocks it changed, segment by segment on several workers. */
+#ifndef ENGINE_WAL_SCAN_H
+#define ENGINE_WAL_SCAN_H
+
+#include "core/engine/change_map.h"
+#include "core/engine/jobs.h"
+#include "core/engine/timeline.h"
+#include "core/engine/wal_files.h"
+
+enum { WAL_PLACES_MAX = 3 };
+
+struct wal_scan {
+    const struct gsp_dialect_ops *dialect;
+    const struct gsp_cluster *cluster;
+    const struct timeline_history *history;
+    /* Where segments are looked for, in this order. */
+    struct {
+        struct store *store;
+        const char *dir;
+    } places[WAL_PLACES_MAX];
+    unsigned n_places;
+    gsp_lsn from, to; /* the start of a record; the start of one, or of what follows the last */
+    struct change_map *map;
+    struct jobs jobs; /* private */
+};
+
+/* wal_scan_run - errors NOENT: a segment is in none of the places, it is named; CORRUPT; UNSUPPORTED; CANCELLED */
+int wal_scan_run(struct wal_scan *scan, unsigned threads, struct gsp_error *err);
+
+#endif
