@@ -21,7 +21,10 @@
 #include "core/engine/parent.h"
 #include "core/engine/plan.h"
 
-enum { ENTRIES_MIN = 100 /* a directory with fewer is no cluster */ };
+enum {
+    ENTRIES_MIN = 100,      /* a directory with fewer is no cluster */
+    UNPROVEN_PER_MILLE = 10 /* of the pages left out, compared when nothing else proves the parent */
+};
 
 /* Everything one backup holds on to, released in backup_job_close. */
 struct backup_job {
@@ -144,6 +147,31 @@ check_same_cluster(struct backup_job *job, struct gsp_error *err)
     return gsp_hint(err, "-D and -h, -p must lead to the same server, not to a standby and its primary");
 }
 
+/* What is refused from here on leaves no trace; what was stopped or broke down does, as a failed backup. */
+static int
+refuse(struct backup_job *job, int code)
+{
+    job->is_refused = code == GSP_E_CONFIG || code == GSP_E_NOENT || code == GSP_E_UNSUPPORTED || code == GSP_E_CORRUPT;
+    return code;
+}
+
+/* A server that was just promoted names its new timeline with its first checkpoint, which is that of this backup. The
+ * parent was chosen for the old one. */
+static int
+settle_parent(struct backup_job *job, struct gsp_error *err)
+{
+    struct data_side *data = &job->start.data;
+    const struct timeline_history *history = &job->parent.history;
+    int rc = 0;
+    if (history->spans[history->n - 1].timeline != data->cluster.timeline) {
+        parent_clear(&job->parent);
+        rc = parent_choose(&job->parent, job->e, data, err);
+        if (rc == 0)
+            (void)snprintf(job->b.parent_id, sizeof job->b.parent_id, "%s", job->parent.backup->id);
+    }
+    return refuse(job, rc == 0 ? parent_check_start(&job->parent, job->b.start_lsn, err) : rc);
+}
+
 static int
 begin_on_server(struct backup_job *job, struct gsp_error *err)
 {
@@ -161,8 +189,7 @@ begin_on_server(struct backup_job *job, struct gsp_error *err)
         "Database backup start, start LSN " GSP_LSN_FMT ", timeline %u", GSP_LSN_ARGS(begin.start_lsn), begin.timeline);
     rc = check_same_cluster(job, err);
     if (rc == 0 && job->parent.backup != NULL)
-        rc = parent_check_start(&job->parent, &job->start.data, begin.timeline, begin.start_lsn, err);
-    job->is_refused = rc != 0;
+        rc = settle_parent(job, err);
     if (rc != 0)
         return rc;
     struct wal_target target = {.store = &job->e->repo,
@@ -181,17 +208,24 @@ open_check(struct backup_job *job, struct gsp_error *err)
 {
     auto_free const struct backup **backups = NULL;
     size_t n = 0;
-    int is_needed = job->opts->verify_per_mille > 0;
+    unsigned per_mille = job->opts->verify_per_mille;
+    int is_needed = 0;
+    if (job->parent.backup == NULL)
+        return 0;
+    /* A map says what changed since; that the parent is what it changed from is proved by its WAL, or looked for. */
+    if (!job->parent.is_proven && per_mille < UNPROVEN_PER_MILLE)
+        per_mille = UNPROVEN_PER_MILLE;
     for (size_t i = 0; i < job->src.n_files && !is_needed; i++)
-        is_needed = job->src.files[i].plan == GSP_PLAN_LSN;
-    if (job->parent.backup == NULL || !is_needed)
+        is_needed =
+            job->src.files[i].plan == GSP_PLAN_LSN || (per_mille > 0 && job->src.files[i].plan == GSP_PLAN_BLOCKS);
+    if (!is_needed)
         return 0;
     int rc = backup_chain(&job->parent.list, job->parent.backup, &backups, &n, err);
     if (rc == 0)
         rc = chain_open(&job->parent_chain, job->e, backups, n, err);
     job->check.chain = &job->parent_chain;
     job->check.parent_id = job->parent.backup->id;
-    job->check.per_mille = job->opts->verify_per_mille;
+    job->check.per_mille = per_mille;
     job->check.seed = (uint64_t)monotonic_us();
     return rc;
 }
@@ -207,8 +241,7 @@ plan(struct backup_job *job, struct gsp_error *err)
     int rc = plan_files(&job->plan, &job->src, err);
     if (rc == 0)
         rc = open_check(job, err);
-    job->is_refused = rc != 0;
-    return rc;
+    return refuse(job, rc);
 }
 
 static int
@@ -250,7 +283,7 @@ report_increment(struct backup_job *job)
     uint64_t stored = atomic_load(&job->copy.stored_pages), total = atomic_load(&job->copy.total_pages);
     log_info("Stored %" PRIu64 " of %" PRIu64 " pages (%.2f%%), the others are as in backup %s", stored, total,
         total > 0 ? 100.0 * (double)stored / (double)total : 0.0, job->parent.backup->id);
-    if (job->opts->verify_per_mille > 0)
+    if (job->check.per_mille > 0)
         log_info("Compared %" PRIu64 " of the others with backup %s: they are the same",
             (uint64_t)atomic_load(&job->check.compared), job->parent.backup->id);
 }

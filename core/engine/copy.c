@@ -12,6 +12,7 @@
 
 enum {
     ZERO_RUN_BYTES = 64 * 1024,
+    SMALL_FILE_BYTES = 64 * 1024,
     SHORT_READS_MAX = 3 /* of one file, with nothing to explain them */
 };
 
@@ -152,12 +153,14 @@ content_crc(struct copier *w, struct store_file *in, uint64_t size, uint32_t *re
     }
 }
 
-/* Has the parent the same bytes? Asked by checksum: clocks and times of files prove nothing. 1, 0, or a code. */
+/* Has the parent the same bytes? Asked by checksum: clocks and times of files prove nothing. Small files are taken
+ * without asking: a server ends some of them with their own CRC-32C (pg_filenode.map), which makes that of the whole
+ * the same whatever stands in them. 1, 0, or a code. */
 static int
 is_same_in_parent(struct copier *w, const struct source_file *f, struct store_file *in, struct gsp_error *err)
 {
     uint32_t crc;
-    if (f->parent == NULL || f->size == 0 || f->parent->size == 0 ||
+    if (f->parent == NULL || f->size <= SMALL_FILE_BYTES || f->parent->size == 0 ||
         (f->parent->size > 0 && (uint64_t)f->parent->size != f->size))
         return 0;
     int rc = content_crc(w, in, f->size, &crc, err);

@@ -2,7 +2,6 @@
  * One file of a cluster that is restored in place. */
 #include <string.h>
 
-#include "core/base/crc32c.h"
 #include "core/base/path.h"
 #include "core/engine/inplace.h"
 #include "core/engine/restore_file.h"
@@ -213,26 +212,44 @@ patch_file(struct patch *p, uint64_t size_there, uint32_t mode_there, struct gsp
 
 /* ---- other files ----------------------------------------------------------------------------------- */
 
-/* Does the file there have this content? 1, 0 or a code. */
+/* The next bytes of the file there, compared with those of the backup, which end at in->offset. 1, 0, or a code. */
 static int
-has_content(struct restore *r, struct page_batch *pages, const char *path, const struct file_entry *stored,
-    struct gsp_error *err)
+has_bytes(struct store_file *file, struct page_batch *pages, const struct stored_reader *in, const uint8_t *bytes,
+    size_t len, struct gsp_error *err)
+{
+    int64_t n = store_file_pread(file, pages->raw, len, in->offset - len, err);
+    return n < 0 ? (int)n : (size_t)n == len && memcmp(pages->raw, bytes, len) == 0;
+}
+
+/* Does the file there, of the right size, have this content? Its bytes are compared: checksums are equal for all files
+ * that end with their own. 1, 0 or a code. */
+static int
+has_content(struct restore *r, struct chain_reader *chain, struct page_batch *pages, const char *path, size_t member,
+    const struct file_entry *stored, struct gsp_error *err)
 {
     auto_store_file file = {0};
-    uint64_t size = 0;
-    uint32_t crc = 0;
-    int rc = store_file_open(&r->target.store, path, &file, err);
-    while (rc == 0) {
+    struct stored_reader *in;
+    const uint8_t *bytes;
+    int rc = chain_stored_reader(chain, member, &in, err);
+    if (rc == 0)
+        rc = stored_reader_begin(in, stored, 0, err);
+    if (rc == 0)
+        rc = store_file_open(&r->target.store, path, &file, err);
+    int is_same = 1;
+    /* A hole that is passed over is not compared: files with such ones are made anew. */
+    for (uint64_t done = 0; rc == 0 && is_same > 0; done = in->offset) {
         rc = jobs_check(&r->jobs, err);
-        int64_t n = rc == 0 ? store_file_pread(&file, pages->raw, PAGE_BATCH_BYTES, size, err) : 0;
-        if (n < 0)
-            return (int)n;
-        if (n == 0)
+        int64_t got = rc == 0 ? stored_reader_bytes(in, &bytes, err) : rc;
+        if (got < 0)
+            return (int)got;
+        if (got == 0)
             break;
-        crc = crc32c(crc, pages->raw, (size_t)n);
-        size += (uint64_t)n;
+        is_same = in->offset - done == (uint64_t)got ? has_bytes(&file, pages, in, bytes, (size_t)got, err) : 0;
     }
-    return rc == 0 ? size == (uint64_t)stored->size && crc == stored->crc : rc;
+    if (rc != 0 || is_same <= 0)
+        return rc != 0 ? rc : is_same;
+    rc = stored_reader_end(in, err);
+    return rc == 0 ? 1 : rc;
 }
 
 /* Returns 1 when the file is right now, 0 when it is to be made anew. */
@@ -250,7 +267,7 @@ put_right(struct restore *r, struct chain_reader *in, struct page_batch *pages, 
         return rc;
     if (!chain_entry_is_paged(f)) {
         uint64_t size = stored->size > 0 ? (uint64_t)stored->size : 0;
-        rc = st->size != size ? 0 : size > 0 ? has_content(r, pages, path, stored, err) : 1;
+        rc = st->size != size ? 0 : size > 0 ? has_content(r, in, pages, path, member, stored, err) : 1;
         if (rc <= 0 || (st->mode & 07777) == (f->mode & 0777) || r->target.store.ops->chmod == NULL)
             return rc;
         rc = r->target.store.ops->chmod(r->target.store.handle, path, f->mode & 0777, err);

@@ -7,7 +7,9 @@
 
 #include "core/base/cleanup.h"
 #include "core/base/log.h"
+#include "core/base/path.h"
 #include "core/engine/stored_file.h"
+#include "core/engine/wal_scan.h"
 
 static int
 need_full(struct gsp_error *err)
@@ -113,8 +115,6 @@ check_cluster(const struct parent *p, const struct data_side *data, struct gsp_e
 {
     const struct backup *b = p->backup;
     const struct gsp_cluster *cluster = &data->cluster;
-    if (cluster->timeline == b->timeline && cluster->redo_lsn < b->start_lsn)
-        return went_back(p, "its last checkpoint", cluster->redo_lsn, b->start_lsn, err);
     if ((b->checksum_version != 0) != (cluster->checksum_version != 0)) {
         (void)gsp_fail(err, GSP_E_CONFIG, 0, "page checksums were switched %s since backup %s was made",
             cluster->checksum_version != 0 ? "on" : "off", b->id);
@@ -124,6 +124,35 @@ check_cluster(const struct parent *p, const struct data_side *data, struct gsp_e
         return gsp_fail(err, GSP_E_CONFIG, 0, "backup %s has pages of %" PRIu32 " bytes, the cluster of %" PRIu32,
             b->id, b->block_size, cluster->page_size);
     return stored_backup_check_version(b, err);
+}
+
+/* The end of the parent's WAL is in the stream that the cluster wrote, unless it was restored to an earlier state
+ * since, and went on from there. Where neither the server nor the archive has that WAL any more, nobody can tell. */
+static int
+check_wal(struct parent *p, struct engine *e, struct data_side *data, struct gsp_error *err)
+{
+    const struct backup *b = p->backup;
+    char parent_dir[PATH_SIZE], archive[PATH_SIZE];
+    struct wal_scan scan = {.cluster = &data->cluster,
+        .history = &p->history,
+        .places = {{&data->store, data->dialect->wal_dir}, {&e->repo, archive}},
+        .n_places = 2};
+    (void)snprintf(archive, sizeof archive, "wal/%s", e->instance);
+    int n = b->stream ? snprintf(parent_dir, sizeof parent_dir, "backups/%s/%s/database/%s", e->instance, b->dir,
+                            data->dialect->wal_dir)
+                      : snprintf(parent_dir, sizeof parent_dir, "%s", archive);
+    if (n >= (int)sizeof parent_dir || b->stop_lsn == 0)
+        return gsp_fail(err, GSP_E_CORRUPT, 0, "backup %s has no end", b->id);
+    int rc = wal_scan_compare(&scan, &e->repo, parent_dir, b->timeline, b->stop_lsn, err);
+    if (rc < 0)
+        return gsp_prefix(err, "WAL of backup %s", b->id);
+    p->is_proven = rc == 1;
+    if (rc != 0)
+        return 0;
+    (void)gsp_fail(err, GSP_E_CONFIG, 0,
+        "the data directory went back in time: its WAL before " GSP_LSN_FMT " is not that of backup %s",
+        GSP_LSN_ARGS(b->stop_lsn), b->id);
+    return gsp_hint(err, "it was restored to an earlier state since; take a new backup with -b FULL");
 }
 
 /* From the FULL one on: a delete or merge of the chain waits, or was first and is noticed here. */
@@ -157,6 +186,8 @@ parent_choose(struct parent *p, struct engine *e, struct data_side *data, struct
     if (rc == 0)
         rc = lock_chain(p, e, err);
     if (rc == 0)
+        rc = check_wal(p, e, data, err);
+    if (rc == 0)
         rc = backup_read_filelist(&e->repo, e->instance, p->backup, &p->files, err);
     if (rc != 0)
         return rc;
@@ -169,20 +200,10 @@ parent_choose(struct parent *p, struct engine *e, struct data_side *data, struct
 }
 
 int
-parent_check_start(
-    struct parent *p, struct data_side *data, uint32_t timeline, gsp_lsn start_lsn, struct gsp_error *err)
+parent_check_start(const struct parent *p, gsp_lsn start_lsn, struct gsp_error *err)
 {
     const struct backup *b = p->backup;
-    if (timeline != p->history.spans[p->history.n - 1].timeline) {
-        /* A cluster that was just promoted names its new timeline with its first checkpoint, which is this one. */
-        timeline_history_free(&p->history);
-        int rc = timeline_history_read(&data->store, data->dialect->wal_dir, timeline, &p->history, err);
-        if (rc != 0)
-            return rc;
-        if (!is_in_history(p, b))
-            return need_full(err);
-    }
-    return start_lsn < b->stop_lsn ? went_back(p, "the start of this backup", start_lsn, b->stop_lsn, err) : 0;
+    return start_lsn < b->start_lsn ? went_back(p, "the start of this backup", start_lsn, b->start_lsn, err) : 0;
 }
 
 int

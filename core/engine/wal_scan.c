@@ -84,17 +84,29 @@ read_view(void *ctx, const char *segment, uint64_t offset, void *buf, uint32_t l
     return got;
 }
 
-static int
-view_open(void *arg, void **ret, struct gsp_error *err)
+static void
+view_init(struct wal_view *v, struct wal_scan *scan)
 {
-    struct wal_scan *scan = arg;
-    struct wal_view *v = calloc(1, sizeof *v);
-    if (v == NULL)
-        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     v->scan = scan;
     for (unsigned i = 0; i < scan->n_places; i++)
         v->files[i] = (struct wal_files){
             .repo = scan->places[i].store, .dir = scan->places[i].dir, .segment_size = scan->cluster->wal_segment_size};
+}
+
+static void
+view_clear(struct wal_view *v)
+{
+    for (unsigned i = 0; i < v->scan->n_places; i++)
+        wal_files_close(&v->files[i]);
+}
+
+static int
+view_open(void *arg, void **ret, struct gsp_error *err)
+{
+    struct wal_view *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    view_init(v, arg);
     *ret = v;
     return 0;
 }
@@ -102,10 +114,9 @@ view_open(void *arg, void **ret, struct gsp_error *err)
 static void
 view_close(void *worker)
 {
-    struct wal_view *v = worker;
-    for (unsigned i = 0; v != NULL && i < v->scan->n_places; i++)
-        wal_files_close(&v->files[i]);
-    free(v);
+    if (worker != NULL)
+        view_clear(worker);
+    free(worker);
 }
 
 static int
@@ -135,4 +146,59 @@ wal_scan_run(struct wal_scan *scan, unsigned threads, struct gsp_error *err)
         .worker_close = view_close,
         .item = scan_segment};
     return jobs_run(&scan->jobs, err);
+}
+
+/* ---- is it the same WAL? ----------------------------------------------------------------------- */
+
+/* The next bytes of one side; a missing file is no error, but nothing to compare. Returns bytes, or 0 when there are
+ * none. */
+static int64_t
+bytes_or_none(int64_t got, const struct gsp_error *problem, struct gsp_error *err)
+{
+    if (got >= 0 || got == GSP_E_NOENT)
+        return got >= 0 ? got : 0;
+    *err = *problem;
+    return got;
+}
+
+static int
+compare_views(struct wal_view *now, struct wal_files *then, const char *name, uint64_t number, uint64_t len,
+    struct gsp_error *err)
+{
+    enum { CHUNK = 64 * 1024 };
+    uint8_t a[CHUNK], b[CHUNK];
+    struct gsp_wal_source source = wal_files_source(then);
+    for (uint64_t at = 0; at < len; at += CHUNK) {
+        uint32_t want = len - at < CHUNK ? (uint32_t)(len - at) : CHUNK;
+        struct gsp_error problem = {0};
+        int64_t got = bytes_or_none(source.read(source.ctx, name, at, a, want, &problem), &problem, err);
+        if (got == want) {
+            problem = (struct gsp_error){0};
+            got = bytes_or_none(find_and_read(now, number, at, b, want, &problem), &problem, err);
+        }
+        if (got < 0)
+            return (int)got;
+        if (got < (int64_t)want)
+            return WAL_UNKNOWN;
+        if (memcmp(a, b, want) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+int
+wal_scan_compare(struct wal_scan *scan, struct store *repo, const char *dir, uint32_t timeline, gsp_lsn stop_lsn,
+    struct gsp_error *err)
+{
+    char name[WAL_SEGMENT_NAME_SIZE];
+    uint64_t size = scan->cluster->wal_segment_size, number = (stop_lsn - 1) / size;
+    struct wal_view now = {0};
+    struct wal_files then = {.repo = repo, .dir = dir, .segment_size = scan->cluster->wal_segment_size};
+    (void)snprintf(name, sizeof name, "%08" PRIX32 "%08" PRIX32 "%08" PRIX32, timeline,
+        (uint32_t)(number / segments_per_id(scan)), (uint32_t)(number % segments_per_id(scan)));
+    view_init(&now, scan);
+    int rc = compare_views(&now, &then, name, number, stop_lsn - number * size, err);
+    view_clear(&now);
+    wal_files_close(&then);
+    return rc;
 }

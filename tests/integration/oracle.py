@@ -122,7 +122,8 @@ TABLE = """CREATE TABLE {name} (id int PRIMARY KEY, k int, h text, tags int[], p
     CREATE INDEX {name}_second ON {name} USING {index}"""
 # Every 40th row is long enough for TOAST, and does not compress to nothing.
 ROWS = """INSERT INTO {name} SELECT g, g::bigint * {salt} % 1000, md5(g || ' {salt}'), ARRAY[g % 7, g % 11],
-    point(g % 97, g % 89), CASE WHEN g % 40 = 0 THEN (SELECT string_agg(md5(g || ' ' || i || ' {salt}'), '') FROM generate_series(1, 150) i) END
+    point(g % 97, g % 89),
+    CASE WHEN g % 40 = 0 THEN (SELECT string_agg(md5(g || ' ' || i || ' {salt}'), '') FROM generate_series(1, 150) i) END
     FROM generate_series({first}, {last}) g"""
 
 

@@ -229,16 +229,23 @@ other_files_are_left_out_when_they_are_the_same(void **state)
     (void)state;
     struct copy_fixture f;
     struct gsp_error err;
-    struct file_entry same = {.path = "a", .compress_alg = "none", .size = 5, .crc = crc32c(0, "hello", 5)},
-                      longer = same, kept = same, other = same;
-    longer.size = 6;
+    enum { LARGE = 70000 };
+    auto_free char *bytes = calloc(1, LARGE);
+    assert_non_null(bytes);
+    struct file_entry same = {.path = "a", .compress_alg = "none", .size = LARGE, .crc = crc32c(0, bytes, LARGE)};
+    struct file_entry longer = same, kept = same, other = same, small = same;
+    small.size = 5;
+    small.crc = crc32c(0, bytes, 5);
+    longer.size++;
     kept.size = FILE_UNCHANGED;
     other.crc++;
     copy_fixture_open(&f, 0);
-    const struct file_entry *parents[] = {&same, &kept, &other, &longer, NULL};
-    for (int i = 0; i < 5; i++) {
+    /* The last one is too small for its checksum to prove anything. */
+    const struct file_entry *parents[] = {&same, &kept, &other, &longer, NULL, &small};
+    for (int i = 0; i < 6; i++) {
         char name[2] = {(char)('a' + i), '\0'};
-        add_source(&f, name, "hello", 5, 5, GSP_CLASS_COPY);
+        size_t size = parents[i] == &small ? 5 : LARGE;
+        add_source(&f, name, bytes, size, size, GSP_CLASS_COPY);
         source(&f, name)->parent = parents[i];
         source(&f, name)->plan = GSP_PLAN_ALL;
     }
@@ -247,9 +254,9 @@ other_files_are_left_out_when_they_are_the_same(void **state)
     assert_int_equal(source(&f, "a")->entry.crc, same.crc);
     assert_false(is_stored(&f, "database/a"));
     assert_int_equal(source(&f, "b")->entry.size, FILE_UNCHANGED);
-    for (int i = 2; i < 5; i++) {
+    for (int i = 2; i < 6; i++) {
         char name[2] = {(char)('a' + i), '\0'};
-        assert_int_equal(source(&f, name)->entry.size, 5);
+        assert_int_equal(source(&f, name)->entry.size, i < 5 ? LARGE : 5);
     }
     copy_fixture_close(&f);
 }

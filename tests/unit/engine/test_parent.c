@@ -10,7 +10,7 @@ struct parent_fixture {
     struct parent parent;
 };
 
-enum { EPOCH = 1700000000 }; /* seconds here count from there */
+enum { EPOCH = 1700000000 /* seconds here count from there */, SEGMENT = 1 << 20 };
 
 static const struct gsp_dialect_ops dialect = {.struct_size = sizeof dialect, .wal_dir = "pg_wal"};
 
@@ -26,7 +26,7 @@ open_fixture(struct parent_fixture *p)
     mem_put(&p->f.side.store, "pg_wal/00000003.history", "1\t0/5000000\tx\n2\t0/7000000\ty\n");
     p->f.side.dialect = &dialect;
     p->f.side.cluster.timeline = 3;
-    p->f.side.cluster.redo_lsn = 0x9000000;
+    p->f.side.cluster.wal_segment_size = SEGMENT;
     p->f.side.cluster.checksum_version = 1;
     p->e = (struct engine){.repo = p->f.repo, .instance = "main", .threads = 1};
 }
@@ -61,6 +61,7 @@ add(struct parent_fixture *p, int64_t second, const char *mode, int64_t parent_s
     b.timeline = timeline;
     b.start_lsn = start;
     b.stop_lsn = start + 0x1000;
+    b.stream = 1;
     b.recovery_xid = 1000;
     b.block_size = SIZE;
     b.checksum_version = 1;
@@ -163,6 +164,20 @@ older_timelines_count_up_to_where_they_were_left(void **state)
     close_fixture(&p);
 }
 
+/* Whatever the backup has as the end of its WAL, and the server and the archive at the same place. */
+static void
+put_wal(struct store *s, const char *dir, const char *segment, char fill)
+{
+    char path[PATH_SIZE];
+    struct gsp_error err;
+    auto_free char *bytes = malloc(SEGMENT);
+    assert_non_null(bytes);
+    memset(bytes, fill, SEGMENT);
+    ok(store_mkdir(s, dir, 0700, GSP_MKDIR_PARENTS, &err));
+    assert_true(path_join(path, dir, segment));
+    ok(store_write_all(s, path, 0600, 0, bytes, SEGMENT, &err));
+}
+
 static void
 a_cluster_from_the_past_is_refused(void **state)
 {
@@ -170,37 +185,42 @@ a_cluster_from_the_past_is_refused(void **state)
     struct parent_fixture p;
     struct gsp_error err;
     open_fixture(&p);
-    add(&p, 1000, "FULL", 0, BACKUP_OK, 3, 0x9000001);
-    assert_int_equal(choose(&p, &err), GSP_E_CONFIG);
-    assert_non_null(strstr(err.msg, "went back in time"));
-    close_fixture(&p);
-
-    open_fixture(&p);
     add(&p, 1000, "FULL", 0, BACKUP_OK, 3, 0x8FFF800);
     assert_parent(&p, 1000);
+    assert_false(p.parent.is_proven);
     err = (struct gsp_error){0};
-    assert_int_equal(parent_check_start(&p.parent, &p.f.side, 3, 0x90007FF, &err), GSP_E_CONFIG);
-    ok(parent_check_start(&p.parent, &p.f.side, 3, 0x9000800, &err));
+    assert_int_equal(parent_check_start(&p.parent, 0x8FFF7FF, &err), GSP_E_CONFIG);
+    assert_non_null(strstr(err.msg, "went back in time"));
+    ok(parent_check_start(&p.parent, 0x8FFF800, &err)); /* a standby's last restartpoint */
     ok(parent_check_stop(&p.parent, 0x9000900, 1000, &err));
     assert_int_equal(parent_check_stop(&p.parent, 0x9000900, 999, &err), GSP_E_CONFIG);
+    err = (struct gsp_error){0};
+    assert_int_equal(parent_check_stop(&p.parent, 0x90007FF, 1000, &err), GSP_E_CONFIG);
     close_fixture(&p);
 }
 
-/* A promoted server names its new timeline with its first checkpoint, which is that of the backup. */
+/* By LSN it may be ahead again; the end of the parent's WAL tells. */
 static void
-a_timeline_that_is_just_born_is_asked_again(void **state)
+the_wal_of_the_parent_is_looked_for(void **state)
 {
     (void)state;
+    static const char segment[] = "000000030000000000000090"; /* of 1 MiB, with 0/9000800 */
     struct parent_fixture p;
     struct gsp_error err;
+    char id[BACKUP_ID_SIZE], dir[PATH_SIZE];
     open_fixture(&p);
-    add(&p, 1000, "FULL", 0, BACKUP_OK, 3, 0x7100000);
-    mem_put(&p.f.side.store, "pg_wal/00000004.history", "3\t0/9000000\tx\n");
-    mem_put(&p.f.side.store, "pg_wal/00000005.history", "3\t0/7100100\tx\n");
+    add(&p, 1000, "FULL", 0, BACKUP_OK, 3, 0x8FFF800);
+    backup_id_format(1000 + EPOCH, id);
+    (void)snprintf(dir, sizeof dir, "backups/main/%s/database/pg_wal", id);
+    put_wal(&p.f.repo, dir, segment, 'a');
     assert_parent(&p, 1000);
-    ok(parent_check_start(&p.parent, &p.f.side, 4, 0x9000028, &err));
-    err = (struct gsp_error){0};
-    assert_int_equal(parent_check_start(&p.parent, &p.f.side, 5, 0x9000028, &err), GSP_E_NOENT);
+    assert_false(p.parent.is_proven); /* the server has it no more */
+    put_wal(&p.f.repo, "wal/main", segment, 'a');
+    assert_parent(&p, 1000);
+    assert_true(p.parent.is_proven);
+    put_wal(&p.f.side.store, "pg_wal", segment, 'b');
+    assert_int_equal(choose(&p, &err), GSP_E_CONFIG);
+    assert_non_null(strstr(err.msg, "went back in time"));
     close_fixture(&p);
 }
 
@@ -247,7 +267,7 @@ main(void)
         cmocka_unit_test(without_a_full_one_there_is_no_parent),
         cmocka_unit_test(older_timelines_count_up_to_where_they_were_left),
         cmocka_unit_test(a_cluster_from_the_past_is_refused),
-        cmocka_unit_test(a_timeline_that_is_just_born_is_asked_again),
+        cmocka_unit_test(the_wal_of_the_parent_is_looked_for),
         cmocka_unit_test(switched_checksums_are_refused),
         cmocka_unit_test(the_chain_stays_locked),
     };
