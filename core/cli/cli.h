@@ -148,6 +148,8 @@ int cli_start_log(struct cli *cli, struct gsp_error *err);
 int cli_pgdata(struct cli *cli, char **ret, struct gsp_error *err);
 /* cli_backup_id - the value of -i, canonical. errors USAGE */
 int cli_backup_id(struct cli *cli, char id[BACKUP_ID_SIZE], struct gsp_error *err);
+/* cli_retention - what is asked for with the retention policy. */
+struct retention_options cli_retention(const struct cli *cli);
 /* cli_change_backup - give a backup the note and the pin of the command line. */
 int cli_change_backup(struct cli *cli, const char *id, struct gsp_error *err);
 /* cli_format_is_json - value of --format: 1, 0, or USAGE. */

@@ -59,6 +59,8 @@ cmd_backup(struct cli *cli, struct gsp_error *err)
     auto_free char *pgdata = NULL;
     auto_free char *note = NULL;
     char id[BACKUP_ID_SIZE] = "";
+    struct retention_options retention = cli_retention(cli);
+    int with_retention = retention.delete_expired || retention.merge_expired || retention.delete_wal;
     int rc = cli_open_repo(cli, err);
     if (rc == 0)
         rc = cli_open_instance(cli, err);
@@ -90,11 +92,13 @@ cmd_backup(struct cli *cli, struct gsp_error *err)
         note = strndup(text, strcspn(text, "\r\n"));
         opts.note = note;
     }
+    if (rc == 0 && with_retention)
+        rc = retention_check(&cli->engine, err);
     if (rc == 0)
         rc = backup_run(&cli->engine, &opts, id, err);
     if (rc == 0 && (cli_given(cli, OPT_TTL) || cli_given(cli, OPT_EXPIRE_TIME))) {
         cli->value[OPT_NOTE] = NULL; /* it is in place already */
         rc = cli_change_backup(cli, id, err);
     }
-    return rc;
+    return rc == 0 && with_retention ? retention_run(&cli->engine, &retention, err) : rc;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/base/cancel.h"
+#include "core/base/cleanup.h"
 #include "core/base/log.h"
 #include "core/base/number.h"
 #include "core/base/path.h"
@@ -97,65 +98,173 @@ struct doomed {
     struct backup_lock *lock;
 };
 
+/* Newest first: no backup loses its parent before it is gone itself. */
+struct doom {
+    struct engine *e;
+    struct backup_list list;
+    struct doomed *items;
+    size_t n;
+    int64_t bytes;
+};
+
+static void
+doom_close(struct doom *d)
+{
+    for (size_t i = 0; i < d->n; i++)
+        backup_unlock(d->items[i].lock);
+    free(d->items);
+    backup_list_clear(&d->list);
+}
+
+static int
+doom_open(struct doom *d, struct gsp_error *err)
+{
+    int rc = backup_list_read(&d->e->repo, d->e->instance, &d->list, err);
+    if (rc == 0)
+        d->items = calloc(d->list.n + 1, sizeof *d->items);
+    return rc != 0 || d->items != NULL ? rc : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+}
+
+static void
+doom_add(struct doom *d, struct backup *b)
+{
+    d->items[d->n++].b = b;
+    d->bytes += (b->data_bytes > 0 ? b->data_bytes : 0) + (b->stream && b->wal_bytes > 0 ? b->wal_bytes : 0);
+}
+
+/* One that could not be read may be based on any. */
+static int
+refuse_unread(const struct doom *d, const struct backup *target, const char *what, struct gsp_error *err)
+{
+    for (size_t i = 0; i < d->list.n; i++) {
+        const struct backup *b = &d->list.backups[i];
+        if (!b->unread || b == target)
+            continue;
+        (void)gsp_fail(
+            err, GSP_E_IO, 0, "the control file of backup %s could not be read: it may be based on %s", b->id, what);
+        return gsp_hint(err, "the warning above says why; try again once the storage answers");
+    }
+    return 0;
+}
+
 /* All locks before the first file goes: a chain is deleted whole or not at all. */
 static int
-lock_all(struct engine *e, struct doomed *doomed, size_t n, struct gsp_error *err)
+lock_all(struct doom *d, struct gsp_error *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        int rc = backup_lock_exclusive(&e->repo, e->instance, doomed[i].b, &doomed[i].lock, err);
+    for (size_t i = 0; i < d->n; i++) {
+        int rc = backup_lock_exclusive(&d->e->repo, d->e->instance, d->items[i].b, &d->items[i].lock, err);
         if (rc != 0)
             return rc;
     }
     return 0;
 }
 
-int
-delete_run(struct engine *e, const char *id, struct gsp_error *err)
+static int
+delete_all(struct doom *d, struct gsp_error *err)
 {
-    auto_backup_list list = {0};
-    int rc = backup_list_read(&e->repo, e->instance, &list, err);
+    int rc = 0;
+    for (size_t i = 0; i < d->n && rc == 0; i++)
+        rc = delete_backup(d->e, d->items[i].b, steal(&d->items[i].lock), err);
+    return rc;
+}
+
+int
+delete_run(struct engine *e, const char *id, int dry_run, struct gsp_error *err)
+{
+    struct doom d __attribute__((cleanup(doom_close))) = {.e = e};
+    char what[BACKUP_ID_SIZE + 8], size[24];
+    int rc = doom_open(&d, err);
     if (rc != 0)
         return rc;
-    struct backup *target = backup_list_find(&list, id);
+    struct backup *target = backup_list_find(&d.list, id);
     if (target == NULL) {
         (void)gsp_fail(err, GSP_E_NOENT, 0, "Failed to find backup %s, cannot delete", id);
         return gsp_hint(err, "see 'gs_probackup show' for the backups there are");
     }
-    struct doomed *doomed = calloc(list.n, sizeof *doomed);
-    if (doomed == NULL)
-        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    size_t n = 0;
-    int64_t bytes = 0;
-    for (size_t i = 0; i < list.n; i++) {
-        if (!list.backups[i].unread || &list.backups[i] == target)
-            continue;
-        free(doomed);
-        (void)gsp_fail(err, GSP_E_IO, 0,
-            "the control file of backup %s could not be read: it may be based on backup %s", list.backups[i].id,
-            target->id);
-        return gsp_hint(err, "the warning above says why; try again once the storage answers");
+    (void)snprintf(what, sizeof what, "backup %s", target->id);
+    rc = refuse_unread(&d, target, what, err);
+    for (size_t i = 0; i < d.list.n && rc == 0; i++)
+        if (backup_is_descendant(&d.list, &d.list.backups[i], target->id))
+            doom_add(&d, &d.list.backups[i]);
+    for (size_t i = 0; i < d.n; i++) {
+        if (dry_run)
+            log_info("Backup %s can be deleted", d.items[i].b->id);
+        else
+            log_log("Backup %s will be deleted", d.items[i].b->id);
     }
-    /* Newest first: no backup loses its parent before it is gone itself. */
-    for (size_t i = 0; i < list.n; i++) {
-        struct backup *b = &list.backups[i];
-        if (!backup_is_descendant(&list, b, target->id))
-            continue;
-        doomed[n++].b = b;
-        bytes += (b->data_bytes > 0 ? b->data_bytes : 0) + (b->stream && b->wal_bytes > 0 ? b->wal_bytes : 0);
-    }
-    for (size_t i = 0; i < n; i++)
-        log_log("Backup %s will be deleted", doomed[i].b->id);
-    rc = lock_all(e, doomed, n, err);
-    char size[24];
-    format_size_pretty(bytes, size, sizeof size);
+    if (rc == 0 && !dry_run)
+        rc = lock_all(&d, err);
+    format_size_pretty(d.bytes, size, sizeof size);
     if (rc == 0)
         log_info("Resident data size to free by delete of backup %s : %s", target->id, size);
-    for (size_t i = 0; i < n; i++) {
-        if (rc == 0)
-            rc = delete_backup(e, doomed[i].b, doomed[i].lock, err);
-        else
-            backup_unlock(doomed[i].lock);
+    return rc == 0 && !dry_run ? delete_all(&d, err) : rc;
+}
+
+/* ---- by status ----------------------------------------------------------------------------------- */
+
+/* Of a backup whose process is gone, ERROR: it is shown so, and a dry run must not write it. */
+static int
+has_status(const struct doom *d, const struct backup *b, enum backup_status status)
+{
+    struct gsp_error unknown = {0};
+    if (b->status == BACKUP_RUNNING && backup_lock_is_held(&d->e->repo, d->e->instance, b, &unknown) == 0)
+        return status == BACKUP_ERROR;
+    return b->status == status;
+}
+
+static int
+select_status(struct doom *d, enum backup_status status, struct gsp_error *err)
+{
+    auto_free uint8_t *has = calloc(d->list.n + 1, 1);
+    if (has == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    for (size_t i = 0; i < d->list.n; i++)
+        has[i] = (uint8_t)has_status(d, &d->list.backups[i], status);
+    for (size_t i = 0; i < d->list.n; i++) {
+        const struct backup *at = &d->list.backups[i];
+        /* A chain is never longer than the list: parents that form a circle end here. */
+        for (size_t steps = 0; at != NULL && steps < d->list.n && !has[at - d->list.backups]; steps++)
+            at = at->parent_id[0] != '\0' ? backup_list_find(&d->list, at->parent_id) : NULL;
+        if (at != NULL && has[at - d->list.backups])
+            doom_add(d, &d->list.backups[i]);
     }
-    free(doomed);
+    return 0;
+}
+
+int
+delete_status_run(struct engine *e, const char *text, int dry_run, struct gsp_error *err)
+{
+    struct doom d __attribute__((cleanup(doom_close))) = {.e = e};
+    enum backup_status status;
+    char size[24];
+    if (!backup_status_parse(text, &status)) {
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "Unknown value for '--status' option: '%s'", text);
+        return gsp_hint(err, "a status as 'gs_probackup show' prints it, for example ERROR");
+    }
+    const char *name = backup_status_name(status);
+    log_info("Deleting all backups with status '%s'%s", name, dry_run ? " in dry run mode" : "");
+    int rc = dry_run ? 0 : settle_running(e, err);
+    if (rc == 0)
+        rc = doom_open(&d, err);
+    if (rc == 0)
+        rc = select_status(&d, status, err);
+    if (rc == 0 && d.n == 0)
+        log_warning("Instance '%s' has no backups with status '%s'", e->instance, name);
+    if (rc != 0 || d.n == 0)
+        return rc;
+    rc = refuse_unread(&d, NULL, "one of those to delete", err);
+    if (rc == 0 && !dry_run)
+        rc = lock_all(&d, err);
+    if (rc != 0)
+        return rc;
+    for (size_t i = 0; i < d.n; i++)
+        log_info("Backup %s with status %s %s be deleted", d.items[i].b->id, backup_status_name(d.items[i].b->status),
+            dry_run ? "can" : "will");
+    format_size_pretty(d.bytes, size, sizeof size);
+    log_info("Resident data size to free by delete of %zu backups : %s", d.n, size);
+    if (!dry_run)
+        rc = delete_all(&d, err);
+    if (rc == 0 && !dry_run)
+        log_info("Successfully deleted %zu backup(s) from instance '%s'", d.n, e->instance);
     return rc;
 }

@@ -131,9 +131,23 @@ int orphan_descendants(struct engine *e, struct backup_list *list, const char *i
  * of a FULL backup and its only child. Goes on where an interrupted one stopped. */
 int merge_run(struct engine *e, const char *id, struct gsp_error *err);
 
-/* delete_run - remove a backup and everything made on top of it. */
-int delete_run(struct engine *e, const char *id, struct gsp_error *err);
+/* delete_run - remove a backup and everything made on top of it; dry_run only tells. */
+int delete_run(struct engine *e, const char *id, int dry_run, struct gsp_error *err);
+/* delete_status_run - remove all backups that have a status, and everything made on top of them. */
+int delete_status_run(struct engine *e, const char *status, int dry_run, struct gsp_error *err);
 /* delete_backup - remove one backup whose exclusive lock the caller holds (taken over). */
 int delete_backup(struct engine *e, struct backup *b, struct backup_lock *lock, struct gsp_error *err);
+
+struct retention_options {
+    int delete_expired, merge_expired, delete_wal;
+    int dry_run;            /* only tell */
+    const char *deleted_id; /* with dry_run: WAL as if this backup and all on top of it were deleted; or NULL */
+};
+/* retention_run - what the instance's retention policy (a plugin) says to its backups and their WAL, carried out. */
+int retention_run(struct engine *e, const struct retention_options *opts, struct gsp_error *err);
+/* retention_check - is there such a policy, with good options? errors UNSUPPORTED CONFIG */
+int retention_check(struct engine *e, struct gsp_error *err);
+/* settle_running - backups whose process is gone become ERROR. */
+int settle_running(struct engine *e, struct gsp_error *err);
 
 #endif

@@ -226,6 +226,7 @@ gfs_plan(void *state, const void *opts, const struct gsp_retention_env *env, con
         qsort(p.order, n, sizeof *p.order, newest_first);
         find_out(&p);
         put_verdicts(&p, ret);
+        rc = is_set(&p) ? 0 : GSP_PLAN_NOT_SET;
     } else {
         rc = gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     }

@@ -254,6 +254,7 @@ standard_plan(void *state, const void *opts, const struct gsp_retention_env *env
             p.found[i].is_expired = is_expired(&p, i);
         mark_needed(&p);
         put_verdicts(&p, ret);
+        rc = is_set(&p) ? 0 : GSP_PLAN_NOT_SET;
     } else {
         rc = gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     }

@@ -89,6 +89,9 @@ struct gsp_retention_timeline {
 
 #define GSP_WAL_ALL UINT64_MAX
 
+/* What plan returns, beside 0: its options set no policy. All backups stay, and the core warns. */
+#define GSP_PLAN_NOT_SET 1
+
 struct gsp_retention_ops {
     uint32_t struct_size;
     uint32_t flags; /* none defined yet, 0 */
@@ -96,6 +99,7 @@ struct gsp_retention_ops {
     /* plan - one verdict per backup. An ancestor of a backup that stays is never EXPIRE, nor is a pinned or a BUSY one.
      * in     backups: all of an instance, in any order. Parents that form a circle lead to no FULL backup
      * out    ret: the caller's array of n
+     * Returns 0 or GSP_PLAN_NOT_SET.
      * errors BUG (an index out of range, a FULL backup with a parent), NOMEM */
     int (*plan)(void *state, const void *opts, const struct gsp_retention_env *env,
         const struct gsp_retention_backup *backups, uint32_t n, struct gsp_verdict *ret, struct gsp_error *err);

@@ -210,7 +210,9 @@ an_empty_catalog_is_fine(void **state)
     struct gsp_error err = {0};
     const struct gsp_retention_timeline one = {.timeline = 1};
     gsp_lsn lsn = 5;
-    assert_int_equal(retention_ops()->plan(subject.plugin->state, subject.opts, &env, NULL, 0, NULL, &err), 0);
+    /* Nothing is set by default, and that does not depend on the backups. */
+    assert_int_equal(
+        retention_ops()->plan(subject.plugin->state, subject.opts, &env, NULL, 0, NULL, &err), GSP_PLAN_NOT_SET);
     assert_int_equal(retention_ops()->plan_wal(subject.plugin->state, subject.opts, NULL, 0, NULL, 0, NULL, &err), 0);
     assert_int_equal(retention_ops()->plan_wal(subject.plugin->state, subject.opts, NULL, 0, &one, 1, &lsn, &err), 0);
     assert_int_equal(lsn, GSP_WAL_ALL); /* nobody can use it */

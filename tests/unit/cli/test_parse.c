@@ -275,12 +275,39 @@ options_to_come_are_refused(void **state)
     assert_string_equal(l.err.msg, "option --recovery-target-time is not supported yet with 'restore'");
     assert_non_null(strstr(l.err.hint, "gs_probackup help restore"));
     line_free(&l);
-    refuse(GSP_E_UNSUPPORTED, "--delete-expired", "backup", "--delete-expired");
-    refuse(GSP_E_UNSUPPORTED, "--wal", "delete", "--wal");
+    refuse(GSP_E_UNSUPPORTED, "--vgname", "backup", "--vgname=x");
     refuse(GSP_E_UNSUPPORTED, "--with-key", "init", "--with-key=x");
-    accept("set-config", "--retention-redundancy=3"); /* kept for later, although backup has no use for it yet */
+    accept("set-config", "--restore-command=cp"); /* kept for later, although restore has no use for it yet */
     line_free(&l);
-    refuse(GSP_E_UNSUPPORTED, "--retention-redundancy", "backup", "--retention-redundancy=3");
+    refuse(GSP_E_UNSUPPORTED, "--restore-command", "restore", "--restore-command=cp");
+}
+
+static void
+retention_goes_with_backup_and_delete(void **state)
+{
+    (void)state;
+    static const char *const with[] = {"backup", "delete"};
+    struct line l;
+    for (int i = 0; i < 2; i++) {
+        accept(with[i], "--expired", "--merge-expired", "--wal", "--dry-run", "--retention-redundancy=3",
+            "--retention-window=7", "--wal-depth=2");
+        struct retention_options asked = cli_retention(&l.cli);
+        assert_true(asked.delete_expired && asked.merge_expired && asked.delete_wal && asked.dry_run);
+        assert_int_equal(config_get_u64(l.cli.cfg, "retention-redundancy"), 3);
+        assert_int_equal(config_get_u64(l.cli.cfg, "retention-window"), 7);
+        assert_int_equal(config_get_u64(l.cli.cfg, "wal-depth"), 2);
+        line_free(&l);
+        accept(with[i], "--delete-expired", "--delete-wal");
+        asked = cli_retention(&l.cli);
+        assert_true(asked.delete_expired && !asked.merge_expired && asked.delete_wal && !asked.dry_run);
+        line_free(&l);
+    }
+    accept("delete", "--status=ERROR");
+    assert_string_equal(l.cli.value[OPT_STATUS], "ERROR");
+    line_free(&l);
+    accept("restore", "--delete-expired"); /* no meaning: a warning */
+    assert_false(cli_given(&l.cli, OPT_DELETE_EXPIRED));
+    line_free(&l);
 }
 
 static void
@@ -392,6 +419,7 @@ main(void)
         cmocka_unit_test(wrong_use_of_values_is_explained),
         cmocka_unit_test(options_of_other_commands),
         cmocka_unit_test(options_to_come_are_refused),
+        cmocka_unit_test(retention_goes_with_backup_and_delete),
         cmocka_unit_test(what_excludes_each_other),
         cmocka_unit_test(malformed_settings_are_explained),
         cmocka_unit_test(secrets_do_not_stay_in_argv),
