@@ -15,6 +15,14 @@ def pytest_sessionstart(session):
         pytest.exit(f"no program at {tool.BINARY}: build it, or point GSP_BIN to it", returncode=2)
 
 
+def pytest_collection_modifyitems(items):
+    """What the tests of a module share is made once: they run in one process. All others go where there is time."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(definition.scope == "module" for definitions in fixtures for definition in definitions):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
 @pytest.fixture(scope="session")
 def _templates():
     path = work_dir()
