@@ -185,7 +185,7 @@ backup_chain(const struct backup_list *list, const struct backup *b, const struc
             return 0;
         }
     }
-    const char *missing = chain[n - 1]->parent_id;
+    const char *missing = n > 0 ? chain[n - 1]->parent_id : "";
     (void)gsp_fail(err, GSP_E_NOENT, 0, "backup %s has no FULL backup: its ancestor %s is missing", b->id,
         missing[0] != '\0' ? missing : "(not named)");
     (void)snprintf(err->where, sizeof err->where, "%s", missing);

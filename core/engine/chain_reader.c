@@ -420,16 +420,15 @@ struct run {
 static int
 read_run(struct chain_reader *r, struct store_file *file, const struct run *run, struct gsp_error *err)
 {
-    int64_t got = 0;
     if (run->n_parts > 1) {
-        got = store_file_preadv(file, r->parts, run->n_parts, run->pos, err);
+        int64_t got = store_file_preadv(file, r->parts, run->n_parts, run->pos, err);
         if (got < 0 || (uint64_t)got == run->len)
             return got < 0 ? (int)got : 0;
     }
     /* One part, or fewer bytes than there should be. */
     uint64_t pos = run->pos;
     for (uint32_t i = 0; i < run->n_parts; i++) {
-        got = store_file_pread(file, r->parts[i].iov_base, r->parts[i].iov_len, pos, err);
+        int64_t got = store_file_pread(file, r->parts[i].iov_base, r->parts[i].iov_len, pos, err);
         if (got >= 0 && (size_t)got < r->parts[i].iov_len)
             return fail_block(r, run->last, "the stored file ends before it", err);
         if (got < 0)

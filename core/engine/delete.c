@@ -257,9 +257,12 @@ delete_status_run(struct engine *e, const char *text, int dry_run, struct gsp_er
         rc = lock_all(&d, err);
     if (rc != 0)
         return rc;
-    for (size_t i = 0; i < d.n; i++)
-        log_info("Backup %s with status %s %s be deleted", d.items[i].b->id, backup_status_name(d.items[i].b->status),
-            dry_run ? "can" : "will");
+    for (size_t i = 0; i < d.n; i++) {
+        const struct backup *b = d.items[i].b;
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): each of the n items has its backup */
+        log_info(
+            "Backup %s with status %s %s be deleted", b->id, backup_status_name(b->status), dry_run ? "can" : "will");
+    }
     format_size_pretty(d.bytes, size, sizeof size);
     log_info("Resident data size to free by delete of %zu backups : %s", d.n, size);
     if (!dry_run)

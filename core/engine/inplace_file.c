@@ -46,9 +46,10 @@ put_page(struct patch *p, const uint8_t *page, uint32_t block, struct gsp_error 
 static int
 put_blocks(struct patch *p, const struct chain_block *blocks, uint32_t n, struct gsp_error *err)
 {
-    struct page_batch *b;
+    struct page_batch *b = NULL;
     int rc = n > 0 ? begin_put(p, err) : 0;
-    for (uint32_t done = 0; rc == 0 && done < n; done += b->n) {
+    for (uint32_t done = 0; rc == 0 && done < n; done += b != NULL ? b->n : 0) {
+        b = NULL;
         rc = jobs_check(&p->r->jobs, err);
         if (rc == 0)
             rc = chain_pages(p->in, blocks + done, n - done, &b, err);
@@ -229,7 +230,7 @@ has_content(struct restore *r, struct chain_reader *chain, struct page_batch *pa
 {
     auto_store_file file = {0};
     struct stored_reader *in;
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     int rc = chain_stored_reader(chain, member, &in, err);
     if (rc == 0)
         rc = stored_reader_begin(in, stored, 0, err);
@@ -242,7 +243,7 @@ has_content(struct restore *r, struct chain_reader *chain, struct page_batch *pa
         int64_t got = rc == 0 ? stored_reader_bytes(in, &bytes, err) : rc;
         if (got < 0)
             return (int)got;
-        if (got == 0)
+        if (got == 0 || bytes == NULL)
             break;
         is_same = in->offset - done == (uint64_t)got ? has_bytes(&file, pages, in, bytes, (size_t)got, err) : 0;
     }

@@ -263,6 +263,8 @@ rename_into_place(struct merge *m, struct gsp_error *err)
 static int
 finish_interrupted(struct merge *m, struct gsp_error *err)
 {
+    if (m->chain == NULL || m->n == 0)
+        return gsp_fail(err, GSP_E_BUG, 0, "an unfinished merge of nothing");
     log_info("Retry failed merge of backup %s with parent chain", m->chain[0]->id);
     int rc = merge_check_dependents(&m->list, m->chain, m->n, err);
     if (rc == 0)
@@ -498,14 +500,14 @@ build_files(struct merge *m, struct chain *chain, const char *dir, struct fileli
     char elapsed[24];
     int64_t began = monotonic_us();
     log_info("Start merging backup files");
-    struct merge_build build = {.e = m->e, .chain = chain, .dir = dir, .list = list, .ledger = ledger};
-    int rc = merge_build_run(&build, err);
+    struct merge_build files = {.e = m->e, .chain = chain, .dir = dir, .list = list, .ledger = ledger};
+    int rc = merge_build_run(&files, err);
     format_interval_pretty(monotonic_us() - began, elapsed, sizeof elapsed);
     if (rc == 0) {
         log_info("Backup files are successfully merged, time elapsed: %s", elapsed);
         log_log("%" PRIu64 " files were written, %" PRIu64 " linked, %" PRIu64 " copied, %" PRIu64
                 " were there from an interrupted merge",
-            (uint64_t)build.built, (uint64_t)build.linked, (uint64_t)build.copied, (uint64_t)build.kept);
+            (uint64_t)files.built, (uint64_t)files.linked, (uint64_t)files.copied, (uint64_t)files.kept);
     }
     return rc == GSP_E_NOSPC ? fail_full(m, dir, err) : rc;
 }
@@ -598,10 +600,10 @@ build(struct merge *m, struct gsp_error *err)
     int rc = merge_dir(m, MERGE_BUILD_PREFIX, m->chain[0]->id, dir, err);
     if (rc == 0)
         rc = chain_open(&chain, m->e, m->chain, m->n, err);
-    if (rc == 0)
+    if (rc == 0) {
         m->page_size = chain.members[0].page_size;
-    if (rc == 0)
         rc = open_ledger(m, &chain, dir, &ledger, err);
+    }
     if (rc == 0)
         rc = build_files(m, &chain, dir, &list, &ledger, err);
     if (rc == 0)

@@ -226,7 +226,7 @@ copy_bytes(struct builder *w, size_t member, const struct file_entry *from, cons
 {
     struct stored_reader *in;
     auto_target t = {0};
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     int is_control = strcmp(from->path, "global/pg_control") == 0;
     int rc = chain_stored_reader(w->in, member, &in, err);
     if (rc == 0)

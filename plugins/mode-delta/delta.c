@@ -29,8 +29,7 @@ delta_plan_files(void *plan, const struct gsp_file *files, uint32_t n, struct gs
     (void)err;
     for (uint32_t i = 0; i < n; i++) {
         int in_blocks = files[i].action == GSP_CLASS_PAGES && (files[i].flags & both) == both;
-        ret[i] = in_blocks ? (struct gsp_plan){.action = GSP_PLAN_LSN, .lsn = delta->since}
-                           : (struct gsp_plan){.action = GSP_PLAN_ALL};
+        ret[i] = (struct gsp_plan){.action = in_blocks ? GSP_PLAN_LSN : GSP_PLAN_ALL, .lsn = delta->since};
     }
     return 0;
 }

@@ -18,7 +18,7 @@ ptrack_plan_files(void *plan, const struct gsp_file *files, uint32_t n, struct g
     (void)err;
     for (uint32_t i = 0; i < n; i++) {
         int in_blocks = files[i].action == GSP_CLASS_PAGES && (files[i].flags & both) == both;
-        ret[i] = in_blocks ? (struct gsp_plan){.action = GSP_PLAN_BLOCKS} : (struct gsp_plan){.action = GSP_PLAN_ALL};
+        ret[i] = (struct gsp_plan){.action = in_blocks ? GSP_PLAN_BLOCKS : GSP_PLAN_ALL};
     }
     return 0;
 }

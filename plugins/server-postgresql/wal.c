@@ -265,6 +265,7 @@ read_record(struct pg_reader *r, struct pg_record *rec, int *ret_given_up, struc
     uint32_t offset = (uint32_t)(rec->at - r->page_at), part;
     int rc;
     rec->done = rec->data_crc = 0;
+    memset(rec->bytes, 0, PG_RECORD_HEADER);
     *ret_given_up = 0;
     if (offset + 4 > r->page_len)
         return pg_reader_corrupt(err, r, rec->at, "the file ends before the record");

@@ -20,7 +20,7 @@ struct spy {
     uint64_t bytes_written;
     unsigned reads;
     unsigned open_files; /* for reading, at this moment */
-    int broke_limits; /* somebody asked for more than limits allow */
+    int broke_limits;    /* somebody asked for more than limits allow */
     void *mem;
     pthread_mutex_t lock;
 };

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random workloads between the backups of a chain; each backup, restored, is what the cluster was at its stop LSN.
 
-GSP_ORACLE_SEEDS: how many seeds for each mode and server (3), GSP_ORACLE_SEED: the first of them (1)."""
+GSP_ORACLE_SEEDS: how many seeds for each mode and server (3), GSP_ORACLE_SEED: the first of them (1),
+GSP_ORACLE_INCREMENTS: how many backups with a workload between (2)."""
 import contextlib
 import os
 import random
@@ -14,7 +15,7 @@ from changing_tables import ChangingTables, check_changing_tables
 FIRST = int(os.environ.get("GSP_ORACLE_SEED", "1"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("GSP_ORACLE_SEEDS", "3")))
 CASES = [(17, "DELTA"), (17, "PAGE"), (17, "PTRACK"), (15, "DELTA"), (15, "PAGE")]
-INCREMENTS = 4
+INCREMENTS = int(os.environ.get("GSP_ORACLE_INCREMENTS", "2"))  # with a workload before each
 INITDB_LSN = 0x28
 
 
@@ -97,7 +98,7 @@ def test_every_backup_of_a_chain(bench, case, seed):
     version, mode = case
     run = Run(bench, version, mode, seed)
     run.backup("FULL")
-    loaded = run.rng.sample(range(INCREMENTS), 2)
+    loaded = run.rng.sample(range(INCREMENTS), INCREMENTS // 2)
     for number in range(INCREMENTS):
         run.workload.step(run.rng.randint(6, 12))
         run.backup(mode, number in loaded)
