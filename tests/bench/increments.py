@@ -85,6 +85,7 @@ class Increments:
         for _ in range(CHAIN):
             self.change()
             self.sandbox.measure(chain.backup())
+        self.sandbox.measure(chain.validate())  # or each merge would do it first
         full = Probackup(self.sandbox, self.cluster, "none", make_dir(self.base / "chain-full"))
         full.prepare()
         self.sandbox.measure(full.backup())
