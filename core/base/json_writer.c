@@ -11,6 +11,42 @@ json_begin(struct json_writer *w, struct strbuf *out)
     w->first = 1;
 }
 
+/* Bytes of the UTF-8 character at p, 0 when there is none. */
+static size_t
+utf8_length(const unsigned char *p)
+{
+    static const struct {
+        unsigned char mask, lead;
+        uint32_t least;
+    } forms[] = {{0x80, 0x00, 0}, {0xE0, 0xC0, 0x80}, {0xF0, 0xE0, 0x800}, {0xF8, 0xF0, 0x10000}};
+    for (size_t n = 1; n <= 4; n++) {
+        if ((*p & forms[n - 1].mask) != forms[n - 1].lead)
+            continue;
+        uint32_t c = *p & (unsigned char)~forms[n - 1].mask;
+        for (size_t i = 1; i < n; i++) {
+            if ((p[i] & 0xC0) != 0x80)
+                return 0;
+            c = c << 6 | (p[i] & 0x3Fu);
+        }
+        return c < forms[n - 1].least || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF) ? 0 : n;
+    }
+    return 0;
+}
+
+/* One character of any other kind; returns its last byte. */
+static const char *
+put_character(struct strbuf *out, const char *p)
+{
+    size_t n = utf8_length((const unsigned char *)p);
+    if (n == 0)
+        strbuf_puts(out, "\\ufffd");
+    else if ((unsigned char)*p < 0x20)
+        strbuf_printf(out, "\\u%04x", (unsigned)*p);
+    for (size_t i = 0; i < n && (unsigned char)*p >= 0x20; i++)
+        strbuf_putc(out, p[i]);
+    return n > 1 ? p + n - 1 : p;
+}
+
 void
 json_quote(struct strbuf *out, const char *value)
 {
@@ -38,10 +74,7 @@ json_quote(struct strbuf *out, const char *value)
             strbuf_putc(out, *p);
             break;
         default:
-            if ((unsigned char)*p < 0x20)
-                strbuf_printf(out, "\\u%04x", (unsigned)*p);
-            else
-                strbuf_putc(out, *p);
+            p = put_character(out, p);
         }
     }
     strbuf_putc(out, '"');
@@ -108,6 +141,13 @@ json_i64(struct json_writer *w, const char *key, int64_t value)
 {
     json_lead(w, key);
     strbuf_printf(w->out, "%" PRId64, value);
+}
+
+void
+json_ratio(struct json_writer *w, const char *key, double value)
+{
+    json_lead(w, key);
+    strbuf_printf(w->out, "%.2f", value);
 }
 
 void

@@ -17,10 +17,11 @@ void json_begin(struct json_writer *w, struct strbuf *out);
 /* Containers; key NULL inside an array or at the top. `open` is '{' or '['. */
 void json_open(struct json_writer *w, const char *key, char open);
 void json_close(struct json_writer *w, char close);
-/* Members; key NULL inside an array. Text that is not UTF-8 keeps its bytes. */
+/* Members; key NULL inside an array. Bytes that are no UTF-8 become U+FFFD. */
 void json_string(struct json_writer *w, const char *key, const char *value);
 void json_u64(struct json_writer *w, const char *key, uint64_t value);
 void json_i64(struct json_writer *w, const char *key, int64_t value);
+void json_ratio(struct json_writer *w, const char *key, double value); /* two digits behind the point */
 void json_bool(struct json_writer *w, const char *key, int value);
 /* json_quote - one string literal with its quotes. */
 void json_quote(struct strbuf *out, const char *value);

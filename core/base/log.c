@@ -6,15 +6,31 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/base/cleanup.h"
+#include "core/base/json_writer.h"
 #include "core/base/number.h"
 #include "core/base/path.h"
 #include "core/base/strbuf.h"
 #include "core/base/timestamp.h"
+
+enum { ABOUT_SIZE = 256 };
+
+struct log_file {
+    char *pattern; /* of its name, NULL = none */
+    char path[PATH_SIZE];
+    int fd;
+};
+
+struct event {
+    enum log_level level;
+    const char *text;
+    const struct gsp_error *err; /* that text is the message of, or NULL */
+};
 
 /* The one log of the process. The lock covers everything below; it is taken last, nothing is called
  * with it but write(2) and the console hook. */
@@ -23,16 +39,18 @@ static struct {
     enum log_level console_level;
     void (*before_console)(void);
     enum log_level file_level;
-    char *directory, *filename, *error_filename;
+    char *directory;
+    struct log_file file, error_file;
     uint64_t rotation_bytes;
     int64_t rotation_age_us;
-    int fd, error_fd;
+    int json;
+    char instance[ABOUT_SIZE], backup_id[ABOUT_SIZE];
     int file_broken; /* said once that the file cannot be written */
 } the_log = {.lock = PTHREAD_MUTEX_INITIALIZER,
     .console_level = LOG_LEVEL_INFO,
     .file_level = LOG_LEVEL_OFF,
-    .fd = -1,
-    .error_fd = -1};
+    .file.fd = -1,
+    .error_file.fd = -1};
 
 static const char *const level_names[] = {
     [LOG_LEVEL_VERBOSE] = "VERBOSE",
@@ -93,35 +111,47 @@ log_open_file(const struct log_file_config *config, struct gsp_error *err)
     if (config->directory[0] != '/')
         return gsp_fail(err, GSP_E_CONFIG, 0, "--log-directory must be an absolute path: '%s'", config->directory);
     the_log.directory = strdup(config->directory);
-    the_log.filename = strdup(config->filename != NULL ? config->filename : "pg_probackup.log");
-    the_log.error_filename = config->error_filename != NULL ? strdup(config->error_filename) : NULL;
-    if (the_log.directory == NULL || the_log.filename == NULL ||
-        (config->error_filename != NULL && the_log.error_filename == NULL))
+    the_log.file.pattern = strdup(config->filename != NULL ? config->filename : "pg_probackup.log");
+    the_log.error_file.pattern = config->error_filename != NULL ? strdup(config->error_filename) : NULL;
+    if (the_log.directory == NULL || the_log.file.pattern == NULL ||
+        (config->error_filename != NULL && the_log.error_file.pattern == NULL))
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     the_log.rotation_bytes = config->rotation_bytes;
     the_log.rotation_age_us = config->rotation_age_us;
     the_log.file_level = config->level;
+    the_log.json = config->json;
     return 0;
 }
 
-static void
-close_file(int *fd)
+void
+log_about(const char *instance, const char *backup_id)
 {
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
+    (void)pthread_mutex_lock(&the_log.lock);
+    if (instance != NULL)
+        (void)snprintf(the_log.instance, sizeof the_log.instance, "%s", instance);
+    if (backup_id != NULL)
+        (void)snprintf(the_log.backup_id, sizeof the_log.backup_id, "%s", backup_id);
+    (void)pthread_mutex_unlock(&the_log.lock);
+}
+
+static void
+close_file(struct log_file *f)
+{
+    if (f->fd >= 0)
+        (void)close(f->fd);
+    f->fd = -1;
 }
 
 void
 log_close(void)
 {
     (void)pthread_mutex_lock(&the_log.lock);
-    close_file(&the_log.fd);
-    close_file(&the_log.error_fd);
+    close_file(&the_log.file);
+    close_file(&the_log.error_file);
     free(the_log.directory);
-    free(the_log.filename);
-    free(the_log.error_filename);
-    the_log.directory = the_log.filename = the_log.error_filename = NULL;
+    free(the_log.file.pattern);
+    free(the_log.error_file.pattern);
+    the_log.directory = the_log.file.pattern = the_log.error_file.pattern = NULL;
     the_log.file_level = LOG_LEVEL_OFF;
     (void)pthread_mutex_unlock(&the_log.lock);
 }
@@ -140,6 +170,41 @@ write_fully(int fd, const char *text, size_t len)
     }
 }
 
+/* ---- one file, several processes ----------------------------------------------------------------- */
+
+/* Where the file system has no such locks there is none: then a line may go to the previous file. */
+static void
+lock_file(int fd, int how)
+{
+    while (flock(fd, how) != 0 && errno == EINTR)
+        continue;
+}
+
+/* Does the name still lead to this file? */
+static int
+is_current(int fd, const char *path)
+{
+    struct stat mine, named;
+    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_dev == named.st_dev &&
+           mine.st_ino == named.st_ino;
+}
+
+/* Open the file that has the name, locked: nobody gives it another one meanwhile. -1 with errno. */
+static int
+open_current(const char *path, int how)
+{
+    enum { TRIES = 100 };
+    for (int i = 0;; i++) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (fd < 0)
+            return -1;
+        lock_file(fd, how);
+        if (is_current(fd, path) || i == TRIES)
+            return fd;
+        (void)close(fd);
+    }
+}
+
 /* Creation time kept beside the log as decimal text; 0 when there is none. */
 static int64_t
 read_rotation_mark(const char *path)
@@ -155,29 +220,35 @@ read_rotation_mark(const char *path)
     return when;
 }
 
-/* Rotate when the file is too big or too old: the old one stays as "<file>.1". */
 static void
-rotate_if_due(const char *path)
+write_rotation_mark(const char *path)
+{
+    char text[32];
+    auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int n = snprintf(text, sizeof text, "%lld", (long long)now_seconds());
+    if (fd >= 0)
+        write_fully(fd, text, (size_t)n);
+}
+
+/* When the file is too big or too old it becomes "<file>.1": 1. fd is the file, locked exclusively: of several
+ * processes one renames it, and the others find a new one. */
+static int
+rotate_if_due(int fd, const char *path)
 {
     char mark[PATH_SIZE + 16], previous[PATH_SIZE + 16];
     struct stat st;
-    int exists = stat(path, &st) == 0;
     (void)snprintf(mark, sizeof mark, "%s.rotation", path);
+    if (fstat(fd, &st) != 0)
+        return 0;
     int64_t made = read_rotation_mark(mark);
-    int too_big = exists && the_log.rotation_bytes > 0 && (uint64_t)st.st_size >= the_log.rotation_bytes;
-    int too_old =
-        exists && the_log.rotation_age_us > 0 && made > 0 && now_seconds() - made >= the_log.rotation_age_us / 1000000;
-    if (too_big || too_old) {
-        (void)snprintf(previous, sizeof previous, "%s.1", path);
-        (void)rename(path, previous);
-    }
-    if (the_log.rotation_age_us > 0 && (!exists || too_big || too_old || made == 0)) {
-        char text[32];
-        auto_fd int fd = open(mark, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        int n = snprintf(text, sizeof text, "%lld", (long long)now_seconds());
-        if (fd >= 0)
-            write_fully(fd, text, (size_t)n);
-    }
+    int is_new = st.st_size == 0;
+    int too_big = the_log.rotation_bytes > 0 && (uint64_t)st.st_size >= the_log.rotation_bytes;
+    int too_old = the_log.rotation_age_us > 0 && made > 0 && now_seconds() - made >= the_log.rotation_age_us / 1000000;
+    int rotates = !is_new && (too_big || too_old);
+    if (the_log.rotation_age_us > 0 && (is_new || rotates || made == 0))
+        write_rotation_mark(mark);
+    (void)snprintf(previous, sizeof previous, "%s.1", path);
+    return rotates && rename(path, previous) == 0;
 }
 
 static int
@@ -199,67 +270,139 @@ make_directories(const char *dir)
     }
 }
 
-/* Open <directory>/<pattern> for appending. -1 with errno when that fails. */
+/* Name it after the pattern, begin a new one when that is due, and open it. 0 with errno. */
 static int
-open_log_file(const char *pattern)
+open_log_file(struct log_file *f)
 {
-    char name[256], path[PATH_SIZE];
+    char name[256];
     time_t now = (time_t)now_seconds();
     struct tm tm;
     (void)localtime_r(&now, &tm);
 /* The pattern is the user's by design; strftime reads no arguments through it. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    size_t named = strftime(name, sizeof name, pattern, &tm);
+    size_t named = strftime(name, sizeof name, f->pattern, &tm);
 #pragma GCC diagnostic pop
-    if (named == 0 || !path_join(path, the_log.directory, name)) {
+    if (named == 0 || !path_join(f->path, the_log.directory, name)) {
         errno = ENAMETOOLONG;
-        return -1;
+        return 0;
     }
     if (make_directories(the_log.directory) != 0)
-        return -1;
-    rotate_if_due(path);
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        return 0;
+    f->fd = open_current(f->path, LOCK_EX);
+    if (f->fd >= 0 && rotate_if_due(f->fd, f->path)) {
+        (void)close(f->fd);
+        f->fd = open_current(f->path, LOCK_SH);
+    }
+    if (f->fd >= 0)
+        lock_file(f->fd, LOCK_UN);
+    return f->fd >= 0;
+}
+
+/* ISO 8601 with a zone. */
+static void
+format_time(char stamp[64], int64_t us)
+{
+    char day[32], zone[8];
+    time_t now = (time_t)(us / 1000000);
+    struct tm tm;
+    (void)localtime_r(&now, &tm);
+    (void)strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)strftime(zone, sizeof zone, "%z", &tm);
+    (void)snprintf(stamp, 64, "%s.%03d%.3s:%.2s", day, (int)(us / 1000 % 1000), zone, zone + 3);
 }
 
 static void
-write_to_file(int *fd, const char *pattern, enum log_level level, const char *text)
+put_member(struct strbuf *line, const char *key, const char *value)
 {
-    if (*fd < 0) {
-        *fd = open_log_file(pattern);
-        if (*fd < 0) {
-            if (!the_log.file_broken)
-                (void)dprintf(STDERR_FILENO, "WARNING: cannot write log file '%s/%s': %s\n", the_log.directory, pattern,
-                    strerror(errno));
-            the_log.file_broken = 1;
-            return;
-        }
+    if (value[0] == '\0')
+        return;
+    strbuf_printf(line, ", \"%s\": ", key);
+    json_quote(line, value);
+}
+
+static void
+format_json(struct strbuf *line, const struct event *e)
+{
+    char stamp[64];
+    format_time(stamp, now_us());
+    strbuf_printf(
+        line, "{\"time\": \"%s\", \"pid\": %d, \"level\": \"%s\"", stamp, (int)getpid(), level_names[e->level]);
+    put_member(line, "instance", the_log.instance);
+    put_member(line, "backup-id", the_log.backup_id);
+    strbuf_puts(line, ", \"message\": ");
+    json_quote(line, e->text);
+    if (e->err != NULL) {
+        put_member(line, "class", log_error_class(e->err->code));
+        strbuf_printf(line, ", \"code\": %d", e->err->code);
+        put_member(line, "hint", e->err->hint);
+        put_member(line, "where", e->err->where);
+        if (e->err->sys_errno != 0)
+            strbuf_printf(line, ", \"errno\": %d", e->err->sys_errno);
     }
+    strbuf_puts(line, "}\n");
+}
+
+static void
+format_plain(struct strbuf *line, const struct event *e)
+{
     char stamp[64];
     time_t now = (time_t)now_seconds();
     struct tm tm;
     (void)localtime_r(&now, &tm);
     (void)strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S %Z", &tm);
-    auto_strbuf line = STRBUF_INIT;
-    strbuf_printf(&line, "%s [%d]: %s: %s\n", stamp, (int)getpid(), level_names[level], text);
-    write_fully(*fd, strbuf_str(&line), line.len);
+    strbuf_printf(line, "%s [%d]: %s: ", stamp, (int)getpid(), level_names[e->level]);
+    if (e->err != NULL)
+        strbuf_printf(line, "[%s] ", log_error_class(e->err->code));
+    strbuf_puts(line, e->text);
+    if (e->err != NULL && e->err->hint[0] != '\0')
+        strbuf_printf(line, " HINT: %s", e->err->hint);
+    strbuf_putc(line, '\n');
 }
 
-/* One event. console_text may span lines of its own ("HINT: ..."). */
 static void
-emit(enum log_level level, const char *console_text, const char *file_text)
+write_to_file(struct log_file *f, const struct event *e)
+{
+    if (f->fd < 0 && !open_log_file(f)) {
+        if (!the_log.file_broken)
+            (void)dprintf(STDERR_FILENO, "WARNING: cannot write log file '%s/%s': %s\n", the_log.directory, f->pattern,
+                strerror(errno));
+        the_log.file_broken = 1;
+        return;
+    }
+    auto_strbuf line = STRBUF_INIT;
+    if (the_log.json)
+        format_json(&line, e);
+    else
+        format_plain(&line, e);
+    /* Another process may have begun a new file since the last line. */
+    lock_file(f->fd, LOCK_SH);
+    if (!is_current(f->fd, f->path)) {
+        int fd = open_current(f->path, LOCK_SH);
+        if (fd >= 0) {
+            (void)close(f->fd);
+            f->fd = fd;
+        }
+    }
+    write_fully(f->fd, strbuf_str(&line), line.len);
+    lock_file(f->fd, LOCK_UN);
+}
+
+/* One event. console_text may span lines of its own ("HINT: ..."), NULL: not there. */
+static void
+emit(const char *console_text, const struct event *e)
 {
     int saved_errno = errno;
     (void)pthread_mutex_lock(&the_log.lock);
-    if (level >= the_log.console_level) {
+    if (console_text != NULL && e->level >= the_log.console_level) {
         if (the_log.before_console != NULL)
             the_log.before_console();
         write_fully(STDERR_FILENO, console_text, strlen(console_text));
     }
-    if (level >= the_log.file_level && the_log.filename != NULL)
-        write_to_file(&the_log.fd, the_log.filename, level, file_text);
-    if (level == LOG_LEVEL_ERROR && the_log.error_filename != NULL)
-        write_to_file(&the_log.error_fd, the_log.error_filename, level, file_text);
+    if (e->level >= the_log.file_level && the_log.file.pattern != NULL)
+        write_to_file(&the_log.file, e);
+    if (e->level == LOG_LEVEL_ERROR && the_log.error_file.pattern != NULL)
+        write_to_file(&the_log.error_file, e);
     (void)pthread_mutex_unlock(&the_log.lock);
     errno = saved_errno;
 }
@@ -275,7 +418,13 @@ log_message(enum log_level level, const char *fmt, ...)
     (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     (void)snprintf(line, sizeof line, "%s: %s\n", level_names[level], text);
-    emit(level, line, text);
+    emit(line, &(struct event){.level = level, .text = text});
+}
+
+void
+log_to_file(enum log_level level, const char *text)
+{
+    emit(NULL, &(struct event){.level = level, .text = text});
 }
 
 const char *
@@ -291,11 +440,9 @@ log_error_class(int code)
 void
 log_error(const struct gsp_error *err)
 {
-    char console[1200], file[1200];
+    char console[1200];
     int has_hint = err->hint[0] != '\0';
     (void)snprintf(console, sizeof console, "ERROR: %s\n%s%s%s", err->msg, has_hint ? "HINT: " : "", err->hint,
         has_hint ? "\n" : "");
-    (void)snprintf(
-        file, sizeof file, "[%s] %s%s%s", log_error_class(err->code), err->msg, has_hint ? " HINT: " : "", err->hint);
-    emit(LOG_LEVEL_ERROR, console, file);
+    emit(console, &(struct event){.level = LOG_LEVEL_ERROR, .text = err->msg, .err = err});
 }

@@ -27,14 +27,21 @@ struct log_file_config {
     enum log_level level;       /* OFF = no file */
     uint64_t rotation_bytes;    /* 0 = never */
     int64_t rotation_age_us;    /* 0 = never */
+    int json;                   /* an object a line, docs/schemas/log.json */
 };
 
 void log_set_console(enum log_level level);
-/* log_open_file - start logging to a file; the directory is made with the first message. */
+/* log_open_file - start logging to a file; the directory is made with the first message. Several processes may log into
+ * one file: each line is one write, and nothing is lost when one of them begins a new file. */
 int log_open_file(const struct log_file_config *config, struct gsp_error *err);
+/* log_about - the instance and backup that the lines of the file speak of, as far as they are known; NULL: as before.
+ */
+void log_about(const char *instance, const char *backup_id);
 void log_close(void);
 
 void log_message(enum log_level level, const char *fmt, ...) GSP_PRINTF(2, 3);
+/* log_to_file - only there; text of any length. */
+void log_to_file(enum log_level level, const char *text);
 #define log_verbose(...) log_message(LOG_LEVEL_VERBOSE, __VA_ARGS__)
 #define log_log(...) log_message(LOG_LEVEL_LOG, __VA_ARGS__)
 #define log_info(...) log_message(LOG_LEVEL_INFO, __VA_ARGS__)

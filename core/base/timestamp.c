@@ -70,11 +70,42 @@ scan_zone(const char **p, long *ret_seconds)
     return 1;
 }
 
+static long
+days_of_month(long year, long month)
+{
+    static const long days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return days[month - 1] + (month == 2 && leap);
+}
+
 static int
 fields_in_range(const long f[6])
 {
-    return f[0] >= 1970 && f[0] <= 9999 && f[1] >= 1 && f[1] <= 12 && f[2] >= 1 && f[2] <= 31 && f[3] <= 23 &&
-           f[4] <= 59 && f[5] <= 60;
+    return f[0] >= 1970 && f[0] <= 9999 && f[1] >= 1 && f[1] <= 12 && f[2] >= 1 && f[2] <= days_of_month(f[0], f[1]) &&
+           f[3] <= 23 && f[4] <= 59 && f[5] <= 60;
+}
+
+static long
+offset_at(int64_t seconds)
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+    return localtime_r(&t, &tm) != NULL ? tm.tm_gmtoff : 0;
+}
+
+/* A local time that was read as if it were UTC. mktime would guess where a clock is set back or forward; here it is as
+ * in PostgreSQL: of an hour that comes twice the second one, and an hour that is left out counts on from before. */
+static int64_t
+local_to_utc(int64_t fields)
+{
+    long before = offset_at(fields - 86400), after = offset_at(fields + 86400);
+    return offset_at(fields - after) == after ? fields - after : fields - before;
+}
+
+int
+timestamp_in_range(int64_t seconds)
+{
+    return seconds >= FIRST_SECOND && seconds <= LAST_SECOND;
 }
 
 int
@@ -123,9 +154,9 @@ timestamp_parse(const char *text, int utc_default, int64_t *ret_seconds)
     tm.tm_hour = (int)f[3];
     tm.tm_min = (int)f[4];
     tm.tm_sec = (int)f[5];
-    tm.tm_isdst = -1;
-    int64_t seconds = has_zone || utc_default ? (int64_t)timegm(&tm) - zone : (int64_t)mktime(&tm);
-    if (seconds < FIRST_SECOND || seconds > LAST_SECOND)
+    int64_t seconds = (int64_t)timegm(&tm);
+    seconds = has_zone || utc_default ? seconds - zone : local_to_utc(seconds);
+    if (!timestamp_in_range(seconds))
         return 0;
     *ret_seconds = seconds;
     return 1;

@@ -74,13 +74,27 @@ stands_in(const struct store_listing *names, const char *dir)
            is_listed(names, MERGE_ASIDE_PREFIX, id);
 }
 
-/* A directory as an entry, whatever its control file is like. */
+/* 1, 0, or a code. */
+static int
+is_gone(struct store *repo, const char *instance, const char *dir, struct gsp_error *err)
+{
+    char path[PATH_SIZE];
+    struct backup where = {.dir = (char *)(uintptr_t)dir};
+    int rc = backup_path(path, instance, &where, NULL, err);
+    rc = rc == 0 ? store_exists(repo, path, err) : rc;
+    return rc < 0 ? rc : !rc;
+}
+
+/* A directory as an entry, whatever its control file is like. 1 = the directory is gone, or a code. */
 static int
 read_entry(struct store *repo, const char *instance, const char *dir, struct backup *ret, struct gsp_error *err)
 {
     struct gsp_error problem = {0};
     backup_init(ret);
     int rc = read_control(repo, instance, dir, ret, &problem);
+    int gone = rc == GSP_E_NOENT ? is_gone(repo, instance, dir, err) : 0;
+    if (gone != 0)
+        return gone;
     if (rc == GSP_E_NOMEM || rc == GSP_E_CANCELLED) {
         *err = problem;
         return rc;
@@ -107,29 +121,50 @@ newest_first(const void *a, const void *b)
     return order != 0 ? order : strcmp(y->dir, x->dir);
 }
 
-int
-backup_list_read(struct store *repo, const char *instance, struct backup_list *ret, struct gsp_error *err)
+/* 1 when a directory of the listing was gone by the time it was read; it is left out. */
+static int
+read_listed(struct store *repo, const char *instance, struct backup_list *list, struct gsp_error *err)
 {
-    auto_backup_list list = {0};
     auto_listing names = {0};
     char path[PATH_SIZE];
+    int gone = 0;
     if (!path_join(path, "backups", instance))
         return gsp_fail(err, GSP_E_BUG, 0, "the name of an instance is too long");
     int rc = store_list(repo, path, &names, err);
     if (rc != 0)
         return rc;
-    list.backups = calloc(names.n + 1, sizeof *list.backups);
-    if (list.backups == NULL)
+    list->backups = calloc(names.n + 1, sizeof *list->backups);
+    if (list->backups == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    list.cap = names.n + 1;
+    list->cap = names.n + 1;
     for (size_t i = 0; i < names.n; i++) {
         const struct store_entry *e = &names.entries[i];
         if (e->st.type != GSP_FILE_DIRECTORY || (e->name[0] == '.' && !stands_in(&names, e->name)))
             continue;
-        rc = read_entry(repo, instance, e->name, &list.backups[list.n++], err);
-        if (rc != 0)
+        rc = read_entry(repo, instance, e->name, &list->backups[list->n], err);
+        if (rc < 0)
+            backup_clear(&list->backups[list->n]);
+        if (rc < 0)
             return rc;
+        gone |= rc;
+        list->n += rc == 0;
     }
+    return gone;
+}
+
+int
+backup_list_read(struct store *repo, const char *instance, struct backup_list *ret, struct gsp_error *err)
+{
+    enum { TRIES = 10 };
+    auto_backup_list list = {0};
+    int rc = 1;
+    /* A merge renames its backup: what is gone under one name may be there under another. */
+    for (int i = 0; i < TRIES && rc == 1; i++) {
+        backup_list_clear(&list);
+        rc = read_listed(repo, instance, &list, err);
+    }
+    if (rc < 0)
+        return rc;
     if (list.n > 1)
         qsort(list.backups, list.n, sizeof *list.backups, newest_first);
     *ret = list;
@@ -168,6 +203,15 @@ backup_is_descendant(const struct backup_list *list, const struct backup *b, con
 }
 
 int
+backup_check_read(const struct backup *b, struct gsp_error *err)
+{
+    if (!b->unread)
+        return 0;
+    (void)gsp_fail(err, GSP_E_IO, 0, "the control file of backup %s could not be read", b->id);
+    return gsp_hint(err, "the warning above says why; then repeat the command");
+}
+
+int
 backup_chain(const struct backup_list *list, const struct backup *b, const struct backup ***ret, size_t *ret_n,
     struct gsp_error *err)
 {
@@ -178,6 +222,9 @@ backup_chain(const struct backup_list *list, const struct backup *b, const struc
     for (const struct backup *at = b; at != NULL; at = backup_list_find(list, at->parent_id)) {
         if (n > 0 && n >= list->n)
             return gsp_fail(err, GSP_E_CORRUPT, 0, "the parents of backup %s form a circle", b->id);
+        int rc = backup_check_read(at, err);
+        if (rc != 0)
+            return rc;
         chain[n++] = at;
         if (backup_is_full(at)) {
             *ret = steal(&chain);
@@ -206,7 +253,59 @@ backup_save(struct store *repo, const char *instance, const struct backup *b, st
 }
 
 int
-backup_set_status(
+backup_reread(struct store *repo, const char *instance, struct backup *b, struct gsp_error *err)
+{
+    auto_backup now;
+    backup_init(&now);
+    int rc = read_control(repo, instance, b->dir, &now, err);
+    if (rc == 0)
+        rc = set_dir(&now, b->dir, err);
+    if (rc != 0)
+        return rc;
+    struct backup was = *b;
+    *b = now;
+    now = was;
+    return 0;
+}
+
+static int
+same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* Those that validation gives. */
+static int
+is_verdict(enum backup_status status)
+{
+    return status == BACKUP_OK || status == BACKUP_DONE || status == BACKUP_ORPHAN || status == BACKUP_CORRUPT;
+}
+
+static int
+is_same(const struct backup *a, const struct backup *b)
+{
+    return strcmp(a->id, b->id) == 0 && same_text(a->mode, b->mode) && strcmp(a->parent_id, b->parent_id) == 0 &&
+           a->content_crc == b->content_crc &&
+           (a->status == b->status || (is_verdict(a->status) && is_verdict(b->status)));
+}
+
+int
+backup_is_unchanged(struct store *repo, const char *instance, const struct backup *b, struct gsp_error *err)
+{
+    auto_backup now;
+    struct gsp_error gone = {0};
+    backup_init(&now);
+    int rc = read_control(repo, instance, b->dir, &now, &gone);
+    if (rc == GSP_E_NOENT)
+        return 0;
+    if (rc != 0)
+        *err = gone;
+    return rc == 0 ? is_same(&now, b) : rc;
+}
+
+/* Under the lock: nobody changes it between reading and writing. */
+static int
+save_status(
     struct store *repo, const char *instance, struct backup *b, enum backup_status status, struct gsp_error *err)
 {
     auto_backup now;
@@ -214,9 +313,30 @@ backup_set_status(
     int rc = read_control(repo, instance, b->dir, &now, err);
     if (rc == 0)
         rc = set_dir(&now, b->dir, err);
+    if (rc != 0 || now.status == status)
+        return rc;
+    if (!is_same(&now, b)) {
+        (void)gsp_fail(err, GSP_E_LOCKED, 0, "backup %s was changed by another command meanwhile", b->id);
+        return gsp_hint(err, "try again");
+    }
+    now.status = status;
+    return backup_save(repo, instance, &now, err);
+}
+
+int
+backup_set_status(
+    struct store *repo, const char *instance, struct backup *b, enum backup_status status, struct gsp_error *err)
+{
+    auto_backup now;
+    struct backup_lock *lock = NULL;
+    backup_init(&now);
+    /* Without need nothing is written, not even a lock: the catalog may be read-only. */
+    int rc = read_control(repo, instance, b->dir, &now, err);
     if (rc == 0 && now.status != status) {
-        now.status = status;
-        rc = backup_save(repo, instance, &now, err);
+        rc = backup_lock_brief(repo, instance, b, &lock, err);
+        if (rc == 0)
+            rc = save_status(repo, instance, b, status, err);
+        backup_unlock(lock);
     }
     if (rc == 0)
         b->status = status;

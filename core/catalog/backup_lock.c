@@ -2,7 +2,7 @@
  * Locks of one backup. backup.pid belongs to whoever created it (O_EXCL); everything else in here, the list of
  * shared holders and the owners, is only changed while holding it. A stale backup.pid is replaced under a
  * second such file, backup.takeover, after judging it again: of many takers one wins, and none can take away
- * the winner's fresh lock. */
+ * the winner's fresh lock. The lock of an instance is the same, without readers. */
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
@@ -22,6 +22,7 @@
 enum {
     STEP_MS = 20,
     LIVE_WAIT_US = 500 * 1000,      /* others hold it this short while taking a shared lock */
+    INSTANCE_WAIT_US = 2 * 1000000, /* or the instance's, while they begin a backup or write its settings */
     EMPTY_WAIT_US = 3 * 1000000,    /* between its creation and its content a lock file is empty */
     TAKEOVER_WAIT_US = 5 * 1000000, /* a takeover takes milliseconds */
     PID_BYTES_MAX = 64,
@@ -29,9 +30,10 @@ enum {
 
 struct backup_lock {
     struct store *store;
-    char id[BACKUP_ID_SIZE];
+    char what[NAME_MAX + 32]; /* "backup ID", "instance 'NAME'" */
     int shared;
     int no_files; /* read-only catalog */
+    int64_t wait_us; /* for a holder that lives */
     char pid_path[PATH_SIZE], shared_path[PATH_SIZE], owner_path[PATH_SIZE], takeover_path[PATH_SIZE];
 };
 
@@ -63,7 +65,8 @@ lock_new(struct store *repo, const char *instance, const struct backup *b, int s
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     l->store = repo;
     l->shared = shared;
-    memcpy(l->id, b->id, sizeof l->id);
+    l->wait_us = LIVE_WAIT_US;
+    (void)snprintf(l->what, sizeof l->what, "backup %s", b->id);
     int rc = backup_lock_moved(l, instance, b, err);
     if (rc == 0)
         *ret = steal(&l);
@@ -125,11 +128,12 @@ judge(struct backup_lock *l, struct holder *h, struct gsp_error *err)
 static int
 fail_held(const struct backup_lock *l, const struct holder *h, const char *path, struct gsp_error *err)
 {
-    (void)gsp_fail(err, GSP_E_LOCKED, 0,
-        "Cannot lock backup %s directory: process %" PRId64 " on host '%s' is using it", l->id, h->pid, h->host);
+    (void)gsp_fail(err, GSP_E_LOCKED, 0, "Cannot lock %s directory: process %" PRId64 " on host '%s' is using it",
+        l->what, h->pid, h->host);
     if (h->verdict == VERDICT_ELSEWHERE)
-        return gsp_hint(err,
-            "if that process is gone, remove backup.pid, backup_ro.pid and backup.owner below '%s/%.*s'",
+        return gsp_hint(err, "if that process is gone, remove %s below '%s/%.*s'",
+            l->shared_path[0] != '\0' ? "backup.pid, backup_ro.pid and backup.owner"
+                                      : "instance.pid and instance.owner",
             l->store->root, (int)(strrchr(l->pid_path, '/') - l->pid_path), l->pid_path);
     /* Without an owner's record, lost in a crash, it may be any process that has this number now. */
     return gsp_hint(err,
@@ -142,7 +146,7 @@ static int
 fail_takeover(const struct backup_lock *l, struct gsp_error *err)
 {
     (void)gsp_fail(
-        err, GSP_E_LOCKED, 0, "Cannot lock backup %s directory: another process began to take over its lock", l->id);
+        err, GSP_E_LOCKED, 0, "Cannot lock %s directory: another process began to take over its lock", l->what);
     return gsp_hint(err, "if no gs_probackup works on it, remove '%s/%s'", l->store->root, l->takeover_path);
 }
 
@@ -213,7 +217,7 @@ replace_stale(struct backup_lock *l, const struct holder *h, struct gsp_error *e
     if (rc == 0)
         rc = try_create(l, l->pid_path, err);
     if (rc > 0 && h->pid > 0)
-        log_warning("Process %" PRId64 " which used backup %s no longer exists, its lock is taken over", h->pid, l->id);
+        log_warning("Process %" PRId64 " which used %s no longer exists, its lock is taken over", h->pid, l->what);
     else if (rc > 0)
         log_warning("Lock file '%s/%s' was empty or unreadable, it is taken over", l->store->root, l->pid_path);
     return rc;
@@ -259,7 +263,7 @@ try_exclusive(struct backup_lock *l, int64_t waited_us, struct gsp_error *err)
     if (rc != 0)
         return rc;
     int empty_is_stale = waited_us >= EMPTY_WAIT_US;
-    if ((h.verdict == VERDICT_LIVE && waited_us >= LIVE_WAIT_US) || h.verdict == VERDICT_ELSEWHERE)
+    if ((h.verdict == VERDICT_LIVE && waited_us >= l->wait_us) || h.verdict == VERDICT_ELSEWHERE)
         return fail_held(l, &h, l->pid_path, err);
     if (h.verdict == VERDICT_STALE || (h.verdict == VERDICT_EMPTY && empty_is_stale))
         rc = take_over(l, empty_is_stale, err);
@@ -421,6 +425,47 @@ backup_lock_shared(
     return rc;
 }
 
+int
+backup_lock_brief(
+    struct store *repo, const char *instance, const struct backup *b, struct backup_lock **ret, struct gsp_error *err)
+{
+    auto_free struct backup_lock *l = NULL;
+    struct holder h;
+    int rc = lock_new(repo, instance, b, 0, &l, err);
+    if (rc == 0)
+        rc = judge(l, &h, err);
+    if (rc != 0)
+        return rc;
+    if (h.verdict == VERDICT_LIVE && h.pid == getpid()) {
+        *ret = NULL;
+        return 0;
+    }
+    rc = acquire_exclusive(l, err);
+    if (rc == 0)
+        *ret = steal(&l);
+    return rc;
+}
+
+int
+instance_lock(struct store *repo, const char *instance, struct backup_lock **ret, struct gsp_error *err)
+{
+    char dir[PATH_SIZE];
+    auto_free struct backup_lock *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    l->store = repo;
+    l->wait_us = INSTANCE_WAIT_US;
+    (void)snprintf(l->what, sizeof l->what, "instance '%s'", instance);
+    if (!path_join(dir, "backups", instance) || !path_join(l->pid_path, dir, INSTANCE_LOCK_PREFIX "pid") ||
+        !path_join(l->owner_path, dir, INSTANCE_LOCK_PREFIX "owner") ||
+        !path_join(l->takeover_path, dir, INSTANCE_LOCK_PREFIX "takeover"))
+        return gsp_fail(err, GSP_E_BUG, 0, "the name of an instance is too long");
+    int rc = acquire_exclusive(l, err);
+    if (rc == 0)
+        *ret = steal(&l);
+    return rc;
+}
+
 void
 backup_unlock(struct backup_lock *lock)
 {
@@ -437,7 +482,7 @@ backup_unlock(struct backup_lock *lock)
             release_exclusive(lock);
         }
         if (rc != 0 && rc != GSP_E_NOENT)
-            log_verbose("the shared lock of backup %s stays until this process ends: %s", lock->id, problem.msg);
+            log_verbose("the shared lock of %s stays until this process ends: %s", lock->what, problem.msg);
     }
     free(lock);
 }

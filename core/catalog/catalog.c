@@ -230,6 +230,21 @@ is_conf_leftover(const char *name)
            strcmp(name + len - strlen(".tmp"), ".tmp") == 0;
 }
 
+/* A file of the instance's lock. */
+static int
+is_lock_file(const char *name)
+{
+    static const char *const files[] = {
+        INSTANCE_LOCK_PREFIX "pid", INSTANCE_LOCK_PREFIX "owner", INSTANCE_LOCK_PREFIX "takeover"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (strcmp(name, files[i]) == 0)
+            return 1;
+    /* Its record is written atomically. */
+    return strncmp(name, INSTANCE_LOCK_PREFIX "owner-", strlen(INSTANCE_LOCK_PREFIX "owner-")) == 0 &&
+           strcmp(name + len - strlen(".tmp"), ".tmp") == 0;
+}
+
 /* Does a directory hold more than an interrupted add-instance leaves? A missing one does not. */
 static int
 is_in_use(struct store *repo, const char *path, struct gsp_error *err)
@@ -243,7 +258,7 @@ is_in_use(struct store *repo, const char *path, struct gsp_error *err)
     if (rc != 0)
         *err = problem;
     for (size_t i = 0; i < list.n; i++)
-        if (!is_conf_leftover(list.entries[i].name))
+        if (!is_conf_leftover(list.entries[i].name) && !is_lock_file(list.entries[i].name))
             return 1;
     return rc;
 }
@@ -299,6 +314,21 @@ sync_both_parents(struct store *repo, struct gsp_error *err)
     return rc == 0 ? store_sync(repo, "wal", err) : rc;
 }
 
+/* The configuration makes it an instance: it comes when everything else is durable. Whoever was faster has it. */
+static int
+write_first_conf(struct store *repo, const char *name, const struct instance_paths *p, const struct conf_file *conf,
+    struct gsp_error *err)
+{
+    struct backup_lock *lock = NULL;
+    int rc = instance_lock(repo, name, &lock, err);
+    if (rc == 0)
+        rc = refuse_existing(repo, name, p, err);
+    if (rc == 0)
+        rc = conf_write(repo, p, conf, GSP_PUT_EXCL, err);
+    backup_unlock(lock);
+    return rc;
+}
+
 int
 instance_create(struct store *repo, const char *name, const struct conf_file *conf, struct gsp_error *err)
 {
@@ -316,10 +346,9 @@ instance_create(struct store *repo, const char *name, const struct conf_file *co
         return made_backups;
     int made_wal = make_or_find_dir(repo, p.wal, err);
     rc = made_wal < 0 ? made_wal : sync_both_parents(repo, err);
-    /* The configuration makes it an instance: it comes when everything else is durable. */
     if (rc == 0)
-        rc = conf_write(repo, &p, conf, GSP_PUT_EXCL, err);
-    if (rc == GSP_E_EXIST) /* somebody else was faster, and it is theirs now */
+        rc = write_first_conf(repo, name, &p, conf, err);
+    if (rc == GSP_E_EXIST || rc == GSP_E_LOCKED) /* somebody else was faster, and it is theirs now */
         return rc;
     if (rc != 0 && made_wal > 0)
         (void)store_remove(repo, p.wal, &ignored);
@@ -335,12 +364,17 @@ cannot_remove(struct store *repo, const char *path, struct gsp_error *err)
     return gsp_hint(err, "look at what is left there, move it away, and try again");
 }
 
+/* Of a merge, or of a backup that was interrupted before it was one. */
 static int
-is_unfinished_merge(const struct store_entry *e)
+is_working_dir(const struct store_entry *e)
 {
-    return e->st.type == GSP_FILE_DIRECTORY && !(e->st.flags & GSP_STAT_LINK) &&
-           (strncmp(e->name, MERGE_BUILD_PREFIX, strlen(MERGE_BUILD_PREFIX)) == 0 ||
-               strncmp(e->name, MERGE_ASIDE_PREFIX, strlen(MERGE_ASIDE_PREFIX)) == 0);
+    static const char *const prefixes[] = {MERGE_BUILD_PREFIX, MERGE_ASIDE_PREFIX, BACKUP_NEW_PREFIX};
+    if (e->st.type != GSP_FILE_DIRECTORY || (e->st.flags & GSP_STAT_LINK))
+        return 0;
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+        if (strncmp(e->name, prefixes[i], strlen(prefixes[i])) == 0)
+            return 1;
+    return 0;
 }
 
 /* Before anything is removed: only what we know may be in the way. */
@@ -351,27 +385,30 @@ check_leftovers(struct store *repo, const struct instance_paths *p, struct gsp_e
     int rc = store_list(repo, p->backups, &left, err);
     for (size_t i = 0; i < left.n && rc == 0; i++) {
         const struct store_entry *e = &left.entries[i];
-        if (strcmp(e->name, CONF_NAME) != 0 && !is_conf_leftover(e->name) && !is_unfinished_merge(e))
+        if (strcmp(e->name, CONF_NAME) != 0 && !is_conf_leftover(e->name) && !is_lock_file(e->name) &&
+            !is_working_dir(e))
             rc = cannot_remove(repo, p->backups, err);
     }
     return rc;
 }
 
+/* The lock goes after all else, so that nobody begins anything here; locks: only that, or all but that. */
 static int
-remove_known(struct store *repo, const struct instance_paths *p, struct gsp_error *err)
+remove_known(struct store *repo, const struct instance_paths *p, int locks, struct gsp_error *err)
 {
     auto_listing left = {0};
     int rc = store_list(repo, p->backups, &left, err);
     for (size_t i = 0; i < left.n && rc == 0; i++) {
         char path[PATH_SIZE];
-        if (!path_join(path, p->backups, left.entries[i].name))
+        const struct store_entry *e = &left.entries[i];
+        if (is_lock_file(e->name) != locks)
+            continue;
+        if (!path_join(path, p->backups, e->name))
             rc = gsp_fail(err, GSP_E_BUG, 0, "path too long");
-        else if (is_unfinished_merge(&left.entries[i]))
-            rc = store_remove_tree(repo, path, err);
         else
-            rc = store_remove(repo, path, err);
+            rc = is_working_dir(e) ? store_remove_tree(repo, path, err) : store_remove(repo, path, err);
     }
-    return rc == 0 ? store_remove(repo, p->backups, err) : rc;
+    return rc;
 }
 
 int
@@ -388,7 +425,11 @@ instance_remove(struct store *repo, const char *name, struct gsp_error *err)
     if (rc == 0)
         rc = store_sync(repo, "wal", err);
     if (rc == 0)
-        rc = remove_known(repo, &p, err);
+        rc = remove_known(repo, &p, 0, err);
+    if (rc == 0)
+        rc = remove_known(repo, &p, 1, err);
+    if (rc == 0)
+        rc = store_remove(repo, p.backups, err);
     return rc == 0 ? store_sync(repo, "backups", err) : rc;
 }
 
@@ -402,11 +443,18 @@ instance_conf_read(struct store *repo, const char *name, struct conf_file **ret,
     int rc = instance_paths(&p, name, err);
     if (rc == 0)
         rc = store_read_all(repo, p.conf, CONF_BYTES_MAX, &text, err);
-    if (rc == GSP_E_NOENT)
+    if (rc == GSP_E_NOENT) {
+        /* Or all of it is gone, deleted just now. */
+        struct gsp_error gone = {0};
+        if (instance_check(repo, name, &gone) == GSP_E_NOENT) {
+            *err = gone;
+            return gone.code;
+        }
         return gsp_hint(err,
             "instance '%s' has lost its pg_probackup.conf: put the file back, for example with the line \"pgdata = "
             "DIR\"",
             name);
+    }
     if (rc != 0)
         return rc;
     char shown[PATH_SIZE + 256];

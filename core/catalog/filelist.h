@@ -3,9 +3,14 @@
 #ifndef CATALOG_FILELIST_H
 #define CATALOG_FILELIST_H
 
+#include <inttypes.h>
+
 #include "core/base/arena.h"
 #include "core/base/strbuf.h"
 #include "core/io/store.h"
+
+/* Where a backup keeps the files of external directory N. */
+#define EXTERNAL_DIR_FORMAT "external_directories/externaldir%" PRId32
 
 #define FILE_UNCHANGED (-1) /* size: existed, not stored here, take it from the parent */
 

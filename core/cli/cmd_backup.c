@@ -12,7 +12,7 @@
 static int
 refuse_unsupported_settings(const struct cli *cli, struct gsp_error *err)
 {
-    static const char *const keys[] = {"external-dirs", "remote-host", "vgname"};
+    static const char *const keys[] = {"remote-host", "vgname"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const char *text = config_get(cli->cfg, keys[i]);
         if (text == NULL || strcmp(text, "none") == 0)
@@ -44,12 +44,14 @@ parse_mode(const char *text, const char **ret, struct gsp_error *err)
 }
 
 static int
-parse_verify_map(const char *text, unsigned *ret, struct gsp_error *err)
+check_compression(const struct config *cfg, struct gsp_error *err)
 {
-    uint64_t n = 0;
-    if (text != NULL && !parse_u64n(text, strlen(text), 1000, &n))
-        return gsp_fail(err, GSP_E_USAGE, 0, "--verify-map takes a number from 0 to 1000: '%s'", text);
-    *ret = (unsigned)n;
+    if (config_get_source(cfg, "compress-level") == CONFIG_CMDLINE &&
+        config_get_source(cfg, "compress-algorithm") == CONFIG_DEFAULT)
+        return gsp_fail(
+            err, GSP_E_USAGE, 0, "Cannot specify compress-level option alone without compress-algorithm option");
+    if (config_get_u64(cfg, "compress-level") == 0 && strcmp(config_get(cfg, "compress-algorithm"), "zlib") == 0)
+        log_warning("Compression level 0 will lead to data bloat!");
     return 0;
 }
 
@@ -60,10 +62,13 @@ cmd_backup(struct cli *cli, struct gsp_error *err)
     auto_free char *note = NULL;
     char id[BACKUP_ID_SIZE] = "";
     struct retention_options retention = cli_retention(cli);
+    uint64_t per_mille = 0;
     int with_retention = retention.delete_expired || retention.merge_expired || retention.delete_wal;
     int rc = cli_open_repo(cli, err);
     if (rc == 0)
         rc = cli_open_instance(cli, err);
+    if (cli_given(cli, OPT_VERIFY_MAP))
+        (void)parse_u64_c(cli->value[OPT_VERIFY_MAP], UINT32_MAX, &per_mille);
     struct backup_options opts = {.slot = cli->value[OPT_SLOT],
         .smooth_checkpoint = cli_given(cli, OPT_SMOOTH_CHECKPOINT),
         .temp_slot = cli_given(cli, OPT_TEMP_SLOT),
@@ -72,21 +77,18 @@ cmd_backup(struct cli *cli, struct gsp_error *err)
         .no_validate = cli_given(cli, OPT_NO_VALIDATE),
         .skip_block_validation = cli_given(cli, OPT_SKIP_BLOCK_VALIDATION),
         .password = cli->value[OPT_PASSWORD],
+        .verify_per_mille = (unsigned)per_mille,
         .ask_password = cli_given(cli, OPT_NO_PASSWORD) ? NULL : ask_password};
     if (rc == 0)
         rc = parse_mode(cli->value[OPT_BACKUP_MODE], &opts.mode, err);
-    if (rc == 0)
-        rc = parse_verify_map(cli->value[OPT_VERIFY_MAP], &opts.verify_per_mille, err);
     if (rc == 0)
         rc = refuse_unsupported_settings(cli, err);
     if (rc == 0)
         rc = cli_pgdata(cli, &pgdata, err);
     if (rc == 0)
         rc = config_set(cli->cfg, "pgdata", pgdata, CONFIG_CMDLINE, config_get_origin(cli->cfg, "pgdata"), err);
-    if (rc == 0 && config_get_source(cli->cfg, "compress-level") == CONFIG_CMDLINE &&
-        config_get_source(cli->cfg, "compress-algorithm") == CONFIG_DEFAULT)
-        rc = gsp_fail(
-            err, GSP_E_USAGE, 0, "Cannot specify compress-level option alone without compress-algorithm option");
+    if (rc == 0)
+        rc = check_compression(cli->cfg, err);
     if (rc == 0 && cli_given(cli, OPT_NOTE)) {
         const char *text = cli->value[OPT_NOTE];
         note = strndup(text, strcspn(text, "\r\n"));

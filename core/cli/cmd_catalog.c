@@ -118,16 +118,21 @@ open_instance_to_delete(struct cli *cli, struct gsp_error *err)
     return rc;
 }
 
+/* Under the instance's lock: no backup begins here any more. */
 int
 cmd_del_instance(struct cli *cli, struct gsp_error *err)
 {
+    struct backup_lock *lock = NULL;
     int rc = cli_open_repo(cli, err);
     if (rc == 0)
         rc = open_instance_to_delete(cli, err);
     if (rc == 0)
+        rc = instance_lock(&cli->engine.repo, cli->engine.instance, &lock, err);
+    if (rc == 0)
         rc = delete_all_backups(cli, err);
     if (rc == 0)
         rc = instance_remove(&cli->engine.repo, cli->engine.instance, err);
+    backup_unlock(lock);
     if (rc == 0)
         log_info("Instance '%s' successfully deleted", cli->engine.instance);
     return rc;
@@ -136,10 +141,23 @@ cmd_del_instance(struct cli *cli, struct gsp_error *err)
 int
 cmd_set_config(struct cli *cli, struct gsp_error *err)
 {
+    struct engine *e = &cli->engine;
+    struct backup_lock *lock = NULL;
     int rc = cli_open_repo(cli, err);
     if (rc == 0)
         rc = cli_open_instance(cli, err);
+    if (rc != 0)
+        return rc;
+    /* Read again under the lock: another command's settings are not lost. */
+    conf_file_free(cli->conf);
+    cli->conf = NULL;
+    rc = instance_lock(&e->repo, e->instance, &lock, err);
+    if (rc == 0)
+        rc = instance_conf_read(&e->repo, e->instance, &cli->conf, err);
     if (rc == 0)
         rc = remember_settings(cli, cli->conf, 1, err);
-    return rc == 0 ? instance_conf_write(&cli->engine.repo, cli->engine.instance, cli->conf, err) : rc;
+    if (rc == 0)
+        rc = instance_conf_write(&e->repo, e->instance, cli->conf, err);
+    backup_unlock(lock);
+    return rc;
 }

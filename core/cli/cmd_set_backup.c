@@ -13,18 +13,21 @@ parse_pin(struct cli *cli, const struct backup *b, int64_t *ret, struct gsp_erro
 {
     const char *ttl = cli->value[OPT_TTL], *until = cli->value[OPT_EXPIRE_TIME];
     int64_t us = 0;
-    if (until != NULL)
-        return timestamp_parse(until, 0, ret)
-                   ? 0
-                   : gsp_fail(err, GSP_E_USAGE, 0, "Invalid value for '--expire-time' option: '%s'", until);
-    if (!parse_duration_us(ttl, 1000000, &us)) {
-        (void)gsp_fail(err, GSP_E_USAGE, 0, "Invalid value for '--ttl' option: '%s'", ttl);
-        return gsp_hint(err, "a number with ms, s, min, h or d, for example --ttl=30d");
+    if (until != NULL) {
+        (void)timestamp_parse(until, 0, ret);
+        return 0;
     }
+    (void)parse_duration_us(ttl, 1000000, &us);
     if (us > 0 && b->recovery_time <= 0)
         return gsp_fail(
             err, GSP_E_CORRUPT, 0, "Failed to set 'expire-time' for backup %s: invalid 'recovery-time'", b->id);
-    *ret = us > 0 ? b->recovery_time + us / 1000000 : 0;
+    /* Rounded up: what was asked for must not unpin. */
+    int64_t expire = us > 0 ? b->recovery_time + us / 1000000 + (us % 1000000 != 0) : 0;
+    if (!timestamp_in_range(expire) && expire != 0) {
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "Invalid value for '--ttl' option: '%s'", ttl);
+        return gsp_hint(err, "backup %s cannot be pinned beyond the year 9999", b->id);
+    }
+    *ret = expire;
     return 0;
 }
 
@@ -66,6 +69,30 @@ change_note(struct cli *cli, struct backup *b, struct gsp_error *err)
     return 0;
 }
 
+/* Read again under the lock: another command's verdict or note is not lost. */
+static int
+change_locked(struct cli *cli, struct backup *b, struct gsp_error *err)
+{
+    struct engine *e = &cli->engine;
+    int rc = backup_reread(&e->repo, e->instance, b, err);
+    if (rc == 0 && b->status == BACKUP_RUNNING) {
+        log_warning("Backup %s has status RUNNING and its process is gone, change it to ERROR", b->id);
+        b->status = BACKUP_ERROR;
+    }
+    if (rc == 0 && cli_given(cli, OPT_NOTE))
+        rc = change_note(cli, b, err);
+    if (rc == 0 && (cli_given(cli, OPT_TTL) || cli_given(cli, OPT_EXPIRE_TIME)))
+        rc = change_pin(cli, b, err);
+    return rc == 0 ? backup_save(&e->repo, e->instance, b, err) : rc;
+}
+
+static int
+not_found(const char *id, struct gsp_error *err)
+{
+    (void)gsp_fail(err, GSP_E_NOENT, 0, "Failed to find backup %s", id);
+    return gsp_hint(err, "see 'gs_probackup show' for the backups there are");
+}
+
 int
 cli_change_backup(struct cli *cli, const char *id, struct gsp_error *err)
 {
@@ -75,15 +102,19 @@ cli_change_backup(struct cli *cli, const char *id, struct gsp_error *err)
     if (rc != 0)
         return rc;
     struct backup *b = backup_list_find(&list, id);
-    if (b == NULL || b->status == BACKUP_UNKNOWN) {
-        (void)gsp_fail(err, GSP_E_NOENT, 0, "Failed to find backup %s", id);
-        return gsp_hint(err, "see 'gs_probackup show' for the backups there are");
-    }
-    if (cli_given(cli, OPT_NOTE))
-        rc = change_note(cli, b, err);
-    if (rc == 0 && (cli_given(cli, OPT_TTL) || cli_given(cli, OPT_EXPIRE_TIME)))
-        rc = change_pin(cli, b, err);
-    return rc == 0 ? backup_save(&e->repo, e->instance, b, err) : rc;
+    if (b == NULL || b->status == BACKUP_UNKNOWN)
+        return not_found(id, err);
+    struct backup_lock *lock = NULL;
+    struct gsp_error gone = {0};
+    rc = backup_lock_brief(&e->repo, e->instance, b, &lock, &gone);
+    if (rc == GSP_E_NOENT)
+        return not_found(id, err);
+    if (rc == 0)
+        rc = change_locked(cli, b, err);
+    else
+        *err = gone;
+    backup_unlock(lock);
+    return rc;
 }
 
 int

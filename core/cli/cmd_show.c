@@ -3,20 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/json_writer.h"
 #include "core/base/log.h"
 #include "core/base/number.h"
 #include "core/base/timestamp.h"
-#include "core/cli/cli.h"
+#include "core/cli/show.h"
 
-enum { COLUMNS = 16, CELL_SIZE = 64 };
+enum { COLUMNS = 16, CELL_SIZE = TABLE_CELL_SIZE };
 
-static const struct {
-    const char *title;
-    int right;
-} columns[COLUMNS] = {{"Instance", 0}, {"Version", 0}, {"ID", 0}, {"Recovery Time", 0}, {"Mode", 0}, {"WAL Mode", 0},
-    {"TLI", 0}, {"Time", 1}, {"Data", 1}, {"WAL", 1}, {"Zratio", 1}, {"Start LSN", 0}, {"Stop LSN", 0}, {"Type", 0},
-    {"S3 Status", 0}, {"Status", 0}};
+static const struct table_column columns[COLUMNS] = {{"Instance", 0}, {"Version", 0}, {"ID", 0}, {"Recovery Time", 0},
+    {"Mode", 0}, {"WAL Mode", 0}, {"TLI", 0}, {"Time", 1}, {"Data", 1}, {"WAL", 1}, {"Zratio", 1}, {"Start LSN", 0},
+    {"Stop LSN", 0}, {"Type", 0}, {"S3 Status", 0}, {"Status", 0}};
 
 struct row {
     char cell[COLUMNS][CELL_SIZE];
@@ -84,51 +80,17 @@ fill_row(struct engine *e, const struct backup_list *list, const struct backup *
     (void)snprintf(c[15], CELL_SIZE, "%s", shown_status(e, b));
 }
 
-static void
-print_cells(struct strbuf *out, const char *const *cells, const size_t *width)
-{
-    for (size_t i = 0; i < COLUMNS; i++)
-        strbuf_printf(out, " %*s ", columns[i].right ? (int)width[i] : -(int)width[i], cells[i]);
-    strbuf_putc(out, '\n');
-}
-
-static void
-print_rule(struct strbuf *out, size_t width)
-{
-    for (size_t i = 0; i < width; i++)
-        strbuf_putc(out, '=');
-    strbuf_putc(out, '\n');
-}
-
 static int
 print_table(struct engine *e, const struct backup_list *list, struct strbuf *out, struct gsp_error *err)
 {
-    size_t width[COLUMNS], total = 0;
-    const char *cells[COLUMNS];
     struct row *rows = calloc(list->n + 1, sizeof *rows);
     if (rows == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    for (size_t i = 0; i < COLUMNS; i++)
-        width[i] = strlen(columns[i].title);
-    for (size_t r = 0; r < list->n; r++) {
+    for (size_t r = 0; r < list->n; r++)
         fill_row(e, list, &list->backups[r], &rows[r]);
-        for (size_t i = 0; i < COLUMNS; i++)
-            width[i] = strlen(rows[r].cell[i]) > width[i] ? strlen(rows[r].cell[i]) : width[i];
-    }
-    for (size_t i = 0; i < COLUMNS; i++) {
-        total += width[i] + 2;
-        cells[i] = columns[i].title;
-    }
-    print_rule(out, total);
-    print_cells(out, cells, width);
-    print_rule(out, total);
-    for (size_t r = 0; r < list->n; r++) {
-        for (size_t i = 0; i < COLUMNS; i++)
-            cells[i] = rows[r].cell[i];
-        print_cells(out, cells, width);
-    }
+    int rc = table_print(out, columns, COLUMNS, (const char(*)[TABLE_CELL_SIZE])rows->cell, list->n, err);
     free(rows);
-    return 0;
+    return rc;
 }
 
 static void
@@ -169,8 +131,8 @@ json_backup_identity(struct json_writer *w, const struct backup_list *list, cons
     json_lsn(w, "stop-lsn", b->stop_lsn);
 }
 
-static void
-json_backup(struct json_writer *w, struct engine *e, const struct backup_list *list, const struct backup *b)
+void
+show_backup_json(struct json_writer *w, struct engine *e, const struct backup_list *list, const struct backup *b)
 {
     json_open(w, NULL, '{');
     json_backup_identity(w, list, b);
@@ -210,24 +172,18 @@ json_instance(struct json_writer *w, struct engine *e, const struct backup_list 
     json_open(w, "backups", '[');
     for (size_t i = 0; i < list->n; i++)
         if (id == NULL || strcmp(list->backups[i].id, id) == 0)
-            json_backup(w, e, list, &list->backups[i]);
+            show_backup_json(w, e, list, &list->backups[i]);
     json_close(w, ']');
     json_close(w, '}');
 }
-
-struct show {
-    struct cli *cli;
-    struct strbuf out;
-    struct json_writer w;
-    int json;
-    const char *id; /* of -i, or NULL */
-};
 
 static int
 show_instance(struct show *s, struct gsp_error *err)
 {
     struct engine *e = &s->cli->engine;
     auto_backup_list list = {0};
+    if (cli_given(s->cli, OPT_ARCHIVE))
+        return show_archive(s, err);
     int rc = backup_list_read(&e->repo, e->instance, &list, err);
     if (rc != 0)
         return rc;
@@ -245,6 +201,25 @@ show_instance(struct show *s, struct gsp_error *err)
     return 0;
 }
 
+/* One of all; nothing of an instance that was deleted since they were listed. */
+static int
+show_one_of_all(struct show *s, struct gsp_error *err)
+{
+    struct engine *e = &s->cli->engine;
+    struct gsp_error problem = {0}, gone = {0};
+    size_t before = s->out.len;
+    if (!s->json && !cli_given(s->cli, OPT_ARCHIVE))
+        strbuf_printf(&s->out, "\nBACKUP INSTANCE '%s'\n", e->instance);
+    int rc = show_instance(s, &problem);
+    if (rc == GSP_E_NOENT && instance_check(&e->repo, e->instance, &gone) == GSP_E_NOENT) {
+        s->out.len = before;
+        return 0;
+    }
+    if (rc != 0)
+        *err = problem;
+    return rc;
+}
+
 static int
 show_all(struct show *s, struct gsp_error *err)
 {
@@ -256,10 +231,8 @@ show_all(struct show *s, struct gsp_error *err)
                     "command.");
     for (size_t i = 0; i < n; i++) {
         s->cli->engine.instance = names[i];
-        if (rc == 0 && !s->json)
-            strbuf_printf(&s->out, "\nBACKUP INSTANCE '%s'\n", names[i]);
         if (rc == 0)
-            rc = show_instance(s, err);
+            rc = show_one_of_all(s, err);
         free(names[i]);
     }
     free(names);
@@ -278,6 +251,8 @@ open_show(struct show *s, char id[BACKUP_ID_SIZE], struct gsp_error *err)
     if (rc == 0 && cli_given(cli, OPT_BACKUP_ID)) {
         if (!cli_given(cli, OPT_INSTANCE))
             return gsp_fail(err, GSP_E_USAGE, 0, "You must specify --instance to use (-i, --backup-id) option");
+        if (cli_given(cli, OPT_ARCHIVE))
+            return gsp_fail(err, GSP_E_USAGE, 0, "You cannot specify --archive and (-i, --backup-id) options together");
         rc = cli_backup_id(cli, id, err);
         s->id = id;
     }

@@ -3,6 +3,7 @@
 
 #include "core/base/log.h"
 #include "core/cli/cli.h"
+#include "core/engine/recovery_target.h"
 
 static int
 validate_instances(struct cli *cli, const struct validate_options *opts, size_t *bad, struct gsp_error *err)
@@ -28,26 +29,33 @@ cmd_validate(struct cli *cli, struct gsp_error *err)
 {
     char id[BACKUP_ID_SIZE];
     size_t bad = 0;
+    struct cli_target target = {0};
     struct validate_options opts = {.skip_block_validation = cli_given(cli, OPT_SKIP_BLOCK_VALIDATION)};
     int rc = cli_open_repo(cli, err);
     if (rc == 0 && cli_given(cli, OPT_BACKUP_ID)) {
         rc = cli_backup_id(cli, id, err);
         opts.id = id;
-        if (rc == 0 && !cli_given(cli, OPT_INSTANCE))
-            rc = gsp_fail(err, GSP_E_USAGE, 0, "required parameter not specified: --instance");
     }
+    if (rc == 0)
+        rc = cli_target(cli, &target, err);
+    int targeted = recovery_target_is_given(&target.recovery);
+    opts.target = target.recovery;
+    if (rc == 0 && (opts.id != NULL || targeted) && !cli_given(cli, OPT_INSTANCE))
+        rc = gsp_fail(err, GSP_E_USAGE, 0, "required parameter not specified: --instance");
     if (rc == 0)
         rc = cli_check_catalog(cli, err);
     if (rc == 0)
         rc = cli_given(cli, OPT_INSTANCE) ? cli_open_instance(cli, err) : cli_start_log(cli, err);
-    if (rc == 0)
+    if (rc == 0 && targeted)
+        rc = validate_target_run(&cli->engine, &opts, id, &bad, err);
+    else if (rc == 0)
         rc = cli_given(cli, OPT_INSTANCE) ? validate_run(&cli->engine, &opts, &bad, err)
                                           : validate_instances(cli, &opts, &bad, err);
     if (rc != 0)
         return rc;
     if (bad > 0)
         log_warning("Some backups are not valid");
-    else if (opts.id != NULL)
+    else if (opts.id != NULL || targeted)
         log_info("Validate of backup %s completed.", id);
     else
         log_info("All backups are valid");

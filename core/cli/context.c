@@ -18,8 +18,8 @@ take_threads(struct cli *cli, struct gsp_error *err)
     uint64_t n = 1;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const char *text = cli->value[OPT_THREADS];
-    if (text != NULL && !parse_u64_c(text, UINT32_MAX, &n))
-        return gsp_fail(err, GSP_E_USAGE, 0, "Option -j, --threads should be a 32bit unsigned integer: '%s'", text);
+    if (text != NULL)
+        (void)parse_u64_c(text, UINT32_MAX, &n);
     if (cores > 0 && n > 10 * (uint64_t)cores) {
         (void)gsp_fail(err, GSP_E_USAGE, 0,
             "Invalid value for '-j' option: %s, the number of cores available is %ld, more than 10 times is not "
@@ -98,6 +98,29 @@ cli_open_instance(struct cli *cli, struct gsp_error *err)
     return rc == 0 ? cli_start_log(cli, err) : rc;
 }
 
+/* As the stock tool, into the log file. */
+static int
+log_command_line(const struct cli *cli, struct gsp_error *err)
+{
+    enum {
+        LOGGED = CMD_BACKUP | CMD_RESTORE | CMD_VALIDATE | CMD_DELETE | CMD_MERGE | CMD_SET_CONFIG | CMD_SET_BACKUP
+    };
+    auto_strbuf line = STRBUF_INIT;
+    if (!(cli->command->bit & LOGGED))
+        return 0;
+    strbuf_puts(&line, "command:");
+    for (char **arg = cli->argv; *arg != NULL; arg++)
+        strbuf_printf(&line, " %s", *arg);
+    int rc = strbuf_check(&line, err);
+    /* One event is one line, whatever a note holds. */
+    for (size_t i = 0; i < line.len; i++)
+        if (line.data[i] == '\n' || line.data[i] == '\r')
+            line.data[i] = ' ';
+    if (rc == 0)
+        log_to_file(LOG_LEVEL_INFO, strbuf_str(&line));
+    return rc;
+}
+
 int
 cli_start_log(struct cli *cli, struct gsp_error *err)
 {
@@ -118,8 +141,11 @@ cli_start_log(struct cli *cli, struct gsp_error *err)
         .error_filename = config_get(cli->cfg, "error-log-filename"),
         .level = file,
         .rotation_bytes = config_get_bytes(cli->cfg, "log-rotation-size"),
-        .rotation_age_us = config_get_us(cli->cfg, "log-rotation-age")};
-    return log_open_file(&config, err);
+        .rotation_age_us = config_get_us(cli->cfg, "log-rotation-age"),
+        .json = strcmp(config_get(cli->cfg, "log-format-file"), "json") == 0};
+    log_about(cli->value[OPT_INSTANCE], NULL);
+    int rc = log_open_file(&config, err);
+    return rc == 0 ? log_command_line(cli, err) : rc;
 }
 
 int
@@ -169,5 +195,6 @@ cli_backup_id(struct cli *cli, char id[BACKUP_ID_SIZE], struct gsp_error *err)
     if (!backup_id_parse(text, &start_time))
         return gsp_fail(err, GSP_E_USAGE, 0, "Invalid backup-id \"%s\"", text);
     backup_id_format(start_time, id);
+    log_about(NULL, id);
     return 0;
 }

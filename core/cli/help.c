@@ -30,7 +30,7 @@ help_command(struct strbuf *out, const struct command *command)
     for (size_t i = 0; i < option_defs_n; i++) {
         const struct option_def *o = &option_defs[i];
         char left[80];
-        if (o->help == NULL || !(o->commands & command->bit) || (o->unsupported & command->bit))
+        if (o->help == NULL || option_fate(o, command) != OPTION_TAKEN)
             continue;
         char letter[] = {o->short_name != 0 ? '-' : ' ', o->short_name != 0 ? o->short_name : ' ',
             o->short_name != 0 ? ',' : ' ', '\0'};

@@ -16,7 +16,7 @@ print_version(struct gsp_error *err)
 }
 
 static int
-print_help(const char *name, struct gsp_error *err)
+print_help(const char *name, int json, struct gsp_error *err)
 {
     auto_strbuf text = STRBUF_INIT;
     const struct command *command = name != NULL ? command_find(name) : NULL;
@@ -26,11 +26,25 @@ print_help(const char *name, struct gsp_error *err)
             err, GSP_E_USAGE, 0, known ? "No help page for \"%s\" command." : "Unknown command \"%s\".", name);
         return gsp_hint(err, "Try gs_probackup help");
     }
-    if (command != NULL)
+    if (json)
+        help_json(&text);
+    else if (command != NULL)
         help_command(&text, command);
     else
         help_overview(&text);
     return cli_print(&text, err);
+}
+
+/* help [COMMAND], or help --format=json: all tables at once. */
+static int
+run_help(struct cli *cli, int argc, char **argv, struct gsp_error *err)
+{
+    static const char format[] = "--format=";
+    if (argc < 3 || strncmp(argv[2], format, sizeof format - 1) != 0)
+        return print_help(argc > 2 ? argv[2] : NULL, 0, err);
+    cli->value[OPT_FORMAT] = argv[2] + sizeof format - 1;
+    int json = cli_format_is_json(cli, err);
+    return json < 0 ? json : print_help(argc > 3 ? argv[3] : NULL, json, err);
 }
 
 /* Site configuration: --config, or the installed one when it is there. */
@@ -77,7 +91,7 @@ run_command(struct cli *cli, int argc, char **argv, struct gsp_error *err)
     if (rc == 0)
         rc = cli_parse(cli, argc, argv, err);
     if (rc == 0 && cli_given(cli, OPT_HELP))
-        return print_help(cli->command->name, err);
+        return print_help(cli->command->name, 0, err);
     if (rc == 0 && cli->command->run == NULL) {
         (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "'%s' is not supported yet", cli->command->name);
         return gsp_hint(err, "see gs_probackup(1), section NOT SUPPORTED YET");
@@ -117,7 +131,7 @@ dispatch(struct cli *cli, int argc, char **argv, struct gsp_error *err)
     if (strcmp(word, "version") == 0 || strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
         return print_version(err);
     if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-?") == 0)
-        return print_help(argc > 2 ? argv[2] : NULL, err);
+        return run_help(cli, argc, argv, err);
     cli->command = command_find(word);
     if (cli->command == NULL) {
         (void)gsp_fail(err, GSP_E_USAGE, 0, "Unknown subcommand \"%s\"", word);
@@ -129,7 +143,7 @@ dispatch(struct cli *cli, int argc, char **argv, struct gsp_error *err)
 int
 main(int argc, char **argv)
 {
-    struct cli cli = {0};
+    struct cli cli = {.argv = argv};
     struct gsp_error err = {0};
     cancel_install();
     int rc = dispatch(&cli, argc, argv, &err);
@@ -137,5 +151,7 @@ main(int argc, char **argv)
         log_error(&err);
     close_cli(&cli);
     log_close();
-    return rc != 0 ? 1 : cli.exit_code;
+    if (rc != 0)
+        return cli.command != NULL && cli.command->bit == CMD_CHECK ? CHECK_NOT_DONE : 1;
+    return cli.exit_code;
 }

@@ -68,30 +68,24 @@ append(const char **list, size_t *n, const char *value, const char *name, struct
     return 0;
 }
 
-/* Most options that a command has no use for are only warned about, as scripts for the stock tool carry
- * them; these would change what the user thinks is being done. */
 static int
-meaningless(const struct cli *cli, const struct option_def *def, struct gsp_error *err)
+refused(const struct cli *cli, const struct option_def *def, struct gsp_error *err)
 {
     const char *command = cli->command->name;
     if (def->id == OPT_BACKUP_ID)
         return gsp_fail(
             err, GSP_E_USAGE, 0, "Cannot use -i (--backup-id) option together with the \"%s\" command", command);
-    if (cli->command->bit == CMD_VALIDATE && def->id == OPT_NO_VALIDATE)
-        return gsp_fail(
-            err, GSP_E_USAGE, 0, "You cannot specify \"--no-validate\" option with the \"validate\" command");
-    if (cli->command->bit == CMD_VALIDATE && def->id == OPT_FORCE)
-        return gsp_fail(err, GSP_E_USAGE, 0, "You cannot specify \"--force\" flag with the \"validate\" command");
-    log_warning("option --%s has no meaning for '%s' and is ignored", def->name, command);
-    return 0;
+    return gsp_fail(err, GSP_E_USAGE, 0, "You cannot specify \"--%s\" %s with the \"%s\" command", def->name,
+        def->id == OPT_FORCE ? "flag" : "option", command);
 }
 
 /* A password, or a plugin's option that may be one, must not stay where ps shows it: it is kept as a copy and
  * overwritten in argv. */
-static int
-is_secret(const struct option_def *def)
+int
+option_is_secret(const struct option_def *def)
 {
-    return def->id == OPT_PASSWORD || def->id == OPT_SET || strcmp(def->name, "access-key") == 0;
+    return def->id == OPT_PASSWORD || def->id == OPT_SET || def->id == OPT_ENCRYPTION ||
+           strcmp(def->name, "access-key") == 0;
 }
 
 static int
@@ -99,23 +93,29 @@ take_value(struct cli *cli, const struct option_def *def, const char *value, uns
 {
     char origin[64];
     (void)snprintf(origin, sizeof origin, "--%s", def->name);
-    if (def->unsupported & cli->command->bit)
+    enum option_fate fate = option_fate(def, cli->command);
+    if (fate == OPTION_UNSUPPORTED)
         return unsupported(cli, def, err);
-    int shows_it = def->id == OPT_CONFIG_KEY && cli->command->bit == CMD_SHOW_CONFIG;
-    if (!(def->commands & cli->command->bit) && !shows_it)
-        return meaningless(cli, def, err);
+    if (fate == OPTION_REFUSED)
+        return refused(cli, def, err);
+    if (fate == OPTION_IGNORED) {
+        log_warning("option --%s has no meaning for '%s' and is ignored", def->name, cli->command->name);
+        return 0;
+    }
     if (*seen && def->argument == ARG_VALUE)
-        return gsp_fail(err, GSP_E_USAGE, 0, "Option %s%c%s--%s should be specified only once: '%s'",
-            def->short_name ? "-" : "", def->short_name ? def->short_name : ' ', def->short_name ? ", " : "", def->name,
-            is_secret(def) ? "***" : value);
+        return option_value_fail(def, "specified only once", option_is_secret(def) ? "***" : value, err);
     *seen = 1;
     if (def->id == OPT_CONFIG_KEY)
         return config_set(cli->cfg, def->name, value != NULL ? value : "true", CONFIG_CMDLINE, origin, err);
-    if (is_secret(def) && value != NULL) {
+    if (value != NULL && option_value_check(def, value, err) != 0)
+        return err->code;
+    if (option_is_secret(def) && value != NULL) {
         value = strdup(value); /* freed with the rest of struct cli */
         if (value == NULL)
             return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     }
+    if (def->id == OPT_EXTERNAL_MAPPING && cli->n_mappings < CLI_VALUES_MAX)
+        cli->mapping_is_external[cli->n_mappings] = 1;
     if (def->argument == ARG_REPEATED)
         return def->id == OPT_SET ? append(cli->sets, &cli->n_sets, value, def->name, err)
                                   : append(cli->mappings, &cli->n_mappings, value, def->name, err);
@@ -160,6 +160,14 @@ take_rest(struct cli *cli, int argc, char **argv, struct gsp_error *err)
     return rc;
 }
 
+static void
+mask(const struct option_def *def, char *value)
+{
+    const char *name_end = def->id == OPT_SET ? strchr(value, '=') : NULL;
+    size_t kept = name_end != NULL ? (size_t)(name_end + 1 - value) : 0;
+    memset(value + kept, '*', strlen(value + kept));
+}
+
 static int
 parse_all(struct cli *cli, int argc, char **argv, struct gsp_error *err)
 {
@@ -184,9 +192,9 @@ parse_all(struct cli *cli, int argc, char **argv, struct gsp_error *err)
             rc = take_positional(cli, optarg, err);
         } else {
             const struct option_def *def = def_of(code);
-            rc = take_value(cli, def, optarg, &seen[def - option_defs], err);
-            if (optarg != NULL && is_secret(def))
-                memset(optarg, 'x', strlen(optarg));
+            rc = take_value(cli, def, optarg, &seen[option_alias_of(def) - option_defs], err);
+            if (optarg != NULL && option_is_secret(def))
+                mask(def, optarg);
         }
         if (rc != 0)
             return rc;
@@ -200,7 +208,7 @@ take_sets(struct cli *cli, struct gsp_error *err)
         char key[128];
         const char *eq = strchr(cli->sets[i], '=');
         if (eq == NULL || (size_t)(eq - cli->sets[i]) >= sizeof key) {
-            (void)gsp_fail(err, GSP_E_USAGE, 0, "--set needs KIND.NAME.KEY=VALUE, not '%s'", cli->sets[i]);
+            (void)gsp_fail(err, GSP_E_USAGE, 0, "--set needs KIND.NAME.KEY=VALUE");
             return gsp_hint(err, "for example --set compressor.zlib.level=3; see 'gs_probackup plugin info NAME'");
         }
         (void)snprintf(key, sizeof key, "%.*s", (int)(eq - cli->sets[i]), cli->sets[i]);
@@ -226,10 +234,13 @@ cli_parse(struct cli *cli, int argc, char **argv, struct gsp_error *err)
     if (cli_given(cli, OPT_NOTE) && strlen(cli->value[OPT_NOTE]) > 1024)
         return gsp_fail(err, GSP_E_USAGE, 0, "Backup note cannot exceed 1024 bytes");
     if (cli_given(cli, OPT_MEDIA_TYPE) &&
-        strncasecmp("disk", cli->value[OPT_MEDIA_TYPE], strlen(cli->value[OPT_MEDIA_TYPE])) != 0) {
+        (cli->value[OPT_MEDIA_TYPE][0] == '\0' ||
+            strncasecmp("disk", cli->value[OPT_MEDIA_TYPE], strlen(cli->value[OPT_MEDIA_TYPE])) != 0)) {
         (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "media type '%s' is not supported", cli->value[OPT_MEDIA_TYPE]);
         return gsp_hint(err, "keep the catalog in a file system (-M disk)");
     }
+    if (cli_given(cli, OPT_FORMAT) && cli_format_is_json(cli, err) < 0)
+        return err->code;
     if (cli_given(cli, OPT_COMPRESS)) {
         rc = config_set(cli->cfg, "compress-algorithm", "zlib", CONFIG_CMDLINE, "--compress", err);
         if (rc == 0 && config_get_source(cli->cfg, "compress-level") != CONFIG_CMDLINE)

@@ -23,6 +23,7 @@ enum config_type {
     CONFIG_MINUTES,  /* duration, bare number counts minutes */
     CONFIG_KBYTES,   /* size, bare number counts kB */
     CONFIG_LOGLEVEL, /* canonical: upper case */
+    CONFIG_FORMAT,   /* plain or json, or a beginning of these */
     CONFIG_COMPRESS, /* none or the name of a compressor; canonical: lower case, prefixes expanded (zlib lz4 zstd pglz
                         none) */
 };
@@ -47,6 +48,10 @@ struct config_def {
 extern const struct config_def config_defs[];
 extern const size_t config_defs_n;
 const struct config_def *config_def_find(const char *key); /* case-insensitive, '_' == '-'; NULL */
+/* config_uint_max - the largest value of a CONFIG_UINT. */
+uint32_t config_uint_max(const struct config_def *def);
+/* config_type_words - the words that a value of a type may be, ended by NULL; NULL when it is no word. */
+const char *const *config_type_words(enum config_type type);
 
 struct config;
 

@@ -72,6 +72,8 @@ const struct config_def config_defs[] = {
     {"region", CONFIG_STRING, INSTANCE | PASSING, NULL, NULL, group_s3},
     {"access-bucket", CONFIG_STRING, INSTANCE | PASSING, NULL, NULL, group_s3},
 
+    /* Not in the instance's file: the stock tool refuses one with a key that it does not know. */
+    {"log-format-file", CONFIG_FORMAT, CONFIG_IN_YAML, "plain", NULL, NULL},
     {"rw-timeout", CONFIG_SECONDS, CONFIG_IN_YAML, "2min", NULL, NULL},
     {"plugin.path", CONFIG_STRING, CONFIG_IN_YAML, NULL, NULL, NULL},
     {"server.plugin", CONFIG_STRING, CONFIG_IN_YAML, "auto", NULL, NULL},

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/base/log.h"
 #include "core/base/number.h"
@@ -27,6 +28,25 @@ static int GSP_PRINTF(5, 6) fail_value(
     return err->code;
 }
 
+static const char *const log_levels[] = {"verbose", "log", "info", "notice", "warning", "error", "off", NULL};
+static const char *const formats[] = {"plain", "json", NULL};
+static const char *const compressors[] = {"none", "zlib", "pglz", "lz4", "zstd", NULL};
+
+const char *const *
+config_type_words(enum config_type type)
+{
+    return type == CONFIG_LOGLEVEL   ? log_levels
+           : type == CONFIG_COMPRESS ? compressors
+           : type == CONFIG_FORMAT   ? formats
+                                     : NULL;
+}
+
+uint32_t
+config_uint_max(const struct config_def *def)
+{
+    return strcmp(def->key, "compress-level") == 0 ? 9 : UINT32_MAX;
+}
+
 static int
 canonical_unsigned(const struct config_def *def, const char *text, char *buf, struct gsp_error *err)
 {
@@ -34,8 +54,9 @@ canonical_unsigned(const struct config_def *def, const char *text, char *buf, st
     if (!parse_u64_c(text, max, &v))
         return fail_value(def, text, def->type == CONFIG_UINT ? "a 32bit unsigned integer" : "a 64bit unsigned integer",
             err, "write a whole number from 0 to %" PRIu64, max);
-    if (strcmp(def->key, "compress-level") == 0 && v > 9)
-        return gsp_fail(err, GSP_E_CONFIG, 0, "--compress-level value must be in the range from 0 to 9");
+    if (def->type == CONFIG_UINT && v > config_uint_max(def))
+        return gsp_fail(
+            err, GSP_E_CONFIG, 0, "--%s value must be in the range from 0 to %" PRIu32, def->key, config_uint_max(def));
     (void)snprintf(buf, VALUE_TEXT_SIZE, "%" PRIu64, v);
     return 0;
 }
@@ -98,18 +119,30 @@ canonical_loglevel(const struct config_def *def, const char *text, char *buf, st
 }
 
 static int
+canonical_format(const struct config_def *def, const char *text, char *buf, struct gsp_error *err)
+{
+    size_t len = strlen(text);
+    for (size_t i = 0; len > 0 && formats[i] != NULL; i++) {
+        if (strncasecmp(formats[i], text, len) == 0) {
+            (void)snprintf(buf, VALUE_TEXT_SIZE, "%s", formats[i]);
+            return 0;
+        }
+    }
+    return fail_value(def, text, "a format", err, "write plain or json");
+}
+
+static int
 canonical_compress(const struct config_def *def, const char *text, char *buf, struct gsp_error *err)
 {
-    static const char *const names[] = {"zlib", "lz4", "zstd", "pglz", "none"};
     char lower[32] = "";
     size_t len = strlen(text), matches = 0;
     if (len < sizeof lower)
         for (size_t i = 0; i < len; i++)
             lower[i] = (char)tolower((unsigned char)text[i]);
     const char *name = lower;
-    for (size_t i = 0; len > 0 && i < sizeof names / sizeof names[0]; i++) {
-        if (strncmp(names[i], lower, len) == 0) {
-            name = names[i];
+    for (size_t i = 0; len > 0 && compressors[i] != NULL; i++) {
+        if (strncmp(compressors[i], lower, len) == 0) {
+            name = compressors[i];
             matches++;
         }
     }
@@ -157,6 +190,9 @@ config_canonical(const struct config_def *def, const char *text, char **ret, str
         break;
     case CONFIG_KBYTES:
         rc = canonical_kbytes(def, text, buf, err);
+        break;
+    case CONFIG_FORMAT:
+        rc = canonical_format(def, text, buf, err);
         break;
     case CONFIG_LOGLEVEL:
         rc = canonical_loglevel(def, text, buf, err);

@@ -13,6 +13,7 @@
 #include "core/base/number.h"
 #include "core/base/path.h"
 #include "core/base/timestamp.h"
+#include "core/engine/backup_room.h"
 #include "core/engine/backup_start.h"
 #include "core/engine/copy.h"
 #include "core/engine/copy_verify.h"
@@ -87,6 +88,8 @@ describe_strings(struct backup_job *job, struct gsp_error *err)
     if (rc == 0)
         rc = copy_string(&b->server_version, job->start.data.cluster.version, err);
     if (rc == 0)
+        rc = copy_string(&b->external_dirs, job->start.external.text, err);
+    if (rc == 0)
         rc = copy_string(&b->s3_status, "UNKNOWN", err);
     if (rc == 0)
         rc = copy_string(&b->made_by, program_version, err);
@@ -101,7 +104,22 @@ join(char to[PATH_SIZE], const char *dir, const char *name, struct gsp_error *er
     return path_join(to, dir, name) ? 0 : gsp_fail(err, GSP_E_CONFIG, 0, "the path of the backup catalog is too long");
 }
 
-/* ID, directory, lock and a durable control file that says RUNNING. */
+/* One for each, also for an empty one. */
+static int
+make_external_dirs(struct backup_job *job, struct gsp_error *err)
+{
+    char path[PATH_SIZE], name[64];
+    int rc = 0;
+    for (size_t i = 1; i <= job->start.external.dirs.n && rc == 0; i++) {
+        (void)snprintf(name, sizeof name, EXTERNAL_DIR_FORMAT, (int32_t)i);
+        rc = join(path, job->dir, name, err);
+        if (rc == 0)
+            rc = store_mkdir(&job->e->repo, path, 0700, GSP_MKDIR_PARENTS, err);
+    }
+    return rc;
+}
+
+/* ID, directory with a lock and a durable control file that says RUNNING. */
 static int
 create_in_catalog(struct backup_job *job, struct gsp_error *err)
 {
@@ -109,24 +127,23 @@ create_in_catalog(struct backup_job *job, struct gsp_error *err)
     describe(job);
     int rc = describe_strings(job, err);
     if (rc == 0)
-        rc = backup_create(&e->repo, e->instance, &job->b, err);
+        rc = backup_create(&e->repo, e->instance, &job->b, &job->lock, err);
     if (rc != 0)
         return rc;
+    log_about(NULL, job->b.id);
     log_info("Backup start, gs_probackup version: %s, instance: %s, backup ID: %s, backup mode: %s, wal mode: STREAM, "
              "remote: false, compress-algorithm: %s, compress-level: %" PRId64,
         program_version, e->instance, job->b.id, job->b.mode, job->b.compress_alg, job->b.compress_level);
-    rc = backup_lock_exclusive(&e->repo, e->instance, &job->b, &job->lock, err);
-    if (rc == 0)
-        rc = backup_save(&e->repo, e->instance, &job->b, err);
-    if (rc == 0)
-        rc = backup_path(job->dir, e->instance, &job->b, NULL, err);
+    rc = backup_path(job->dir, e->instance, &job->b, NULL, err);
     if (rc == 0)
         rc = join(job->database_dir, job->dir, "database", err);
     if (rc == 0)
         rc = join(job->wal_dir, job->database_dir, job->start.data.dialect->wal_dir, err);
     if (rc == 0)
         rc = store_mkdir(&e->repo, job->database_dir, 0700, 0, err);
-    return rc == 0 ? store_mkdir(&e->repo, job->wal_dir, 0700, 0, err) : rc;
+    if (rc == 0)
+        rc = store_mkdir(&e->repo, job->wal_dir, 0700, 0, err);
+    return rc == 0 ? make_external_dirs(job, err) : rc;
 }
 
 /* ---- the server's side ------------------------------------------------------------------------- */
@@ -151,7 +168,8 @@ check_same_cluster(struct backup_job *job, struct gsp_error *err)
 static int
 refuse(struct backup_job *job, int code)
 {
-    job->is_refused = code == GSP_E_CONFIG || code == GSP_E_NOENT || code == GSP_E_UNSUPPORTED || code == GSP_E_CORRUPT;
+    job->is_refused = code == GSP_E_CONFIG || code == GSP_E_NOENT || code == GSP_E_UNSUPPORTED ||
+                      code == GSP_E_CORRUPT || code == GSP_E_NOSPC;
     return code;
 }
 
@@ -239,6 +257,8 @@ plan(struct backup_job *job, struct gsp_error *err)
         .timeline = job->b.timeline,
         .start_lsn = job->b.start_lsn};
     int rc = plan_files(&job->plan, &job->src, err);
+    if (rc == 0 && job->start.is_incremental)
+        rc = backup_room_check_plan(&job->start, job->e, &job->src, err);
     if (rc == 0)
         rc = open_check(job, err);
     return refuse(job, rc);
@@ -247,11 +267,15 @@ plan(struct backup_job *job, struct gsp_error *err)
 static int
 make_directories(struct backup_job *job, struct gsp_error *err)
 {
-    char path[PATH_SIZE];
+    char path[PATH_SIZE], root[PATH_SIZE], name[64];
     for (size_t i = 0; i < job->src.n_dirs; i++) {
-        if (strcmp(job->src.dirs[i].path, job->start.data.dialect->wal_dir) == 0)
+        const struct file_entry *d = &job->src.dirs[i];
+        if (d->external_dir_num == 0 && strcmp(d->path, job->start.data.dialect->wal_dir) == 0)
             continue; /* made before the receiver started */
-        int rc = join(path, job->database_dir, job->src.dirs[i].path, err);
+        (void)snprintf(name, sizeof name, EXTERNAL_DIR_FORMAT, d->external_dir_num);
+        int rc = join(root, job->dir, d->external_dir_num > 0 ? name : "database", err);
+        if (rc == 0)
+            rc = join(path, root, d->path, err);
         if (rc == 0)
             rc = store_mkdir(&job->e->repo, path, 0700, 0, err);
         if (rc != 0)
@@ -277,6 +301,27 @@ scan_for_copy(struct backup_job *job, struct gsp_error *err)
     return 0;
 }
 
+/* After the plan: the mode has no say in them. */
+static int
+scan_external_dirs(struct backup_job *job, struct gsp_error *err)
+{
+    char size[24];
+    struct external_sources *external = &job->start.external;
+    const struct backup *parent = job->parent.backup;
+    size_t first = job->src.n_files;
+    uint64_t before = job->src.bytes;
+    if (external->dirs.n == 0)
+        return 0;
+    int rc = external_sources_scan(external, job->e, &job->start.data, 0, &job->src, err);
+    if (rc == 0 && parent != NULL)
+        rc = external_sources_plan(external, &job->parent.files, parent->external_dirs, &job->src, first, err);
+    if (rc != 0)
+        return rc;
+    format_size_pretty((int64_t)(job->src.bytes - before), size, sizeof size);
+    log_info("External directories size: %s, %zu files", size, job->src.n_files - first);
+    return 0;
+}
+
 static void
 report_increment(struct backup_job *job)
 {
@@ -296,6 +341,8 @@ copy_cluster(struct backup_job *job, struct gsp_error *err)
     if (rc == 0)
         rc = plan(job, err);
     if (rc == 0)
+        rc = scan_external_dirs(job, err);
+    if (rc == 0)
         rc = make_directories(job, err);
     if (rc == 0)
         rc = join(path, job->dir, "page_header_map", err);
@@ -305,8 +352,10 @@ copy_cluster(struct backup_job *job, struct gsp_error *err)
         return rc;
     job->copy = (struct copy){.side = &job->start.data,
         .repo = &job->e->repo,
+        .dir = job->dir,
         .database_dir = job->database_dir,
         .src = &job->src,
+        .externals = job->start.external.stores,
         .codec = &job->start.codec,
         .codec_name = job->start.codec_name,
         .map = job->map,
@@ -427,7 +476,8 @@ sum_sizes(struct backup_job *job)
     job->b.data_bytes = job->b.wal_bytes = 0;
     for (size_t i = 0; i < job->list.n; i++) {
         const struct file_entry *f = &job->list.entries[i];
-        int is_wal = strncmp(f->path, job->start.data.dialect->wal_dir, wal_prefix) == 0 && f->path[wal_prefix] == '/';
+        int is_wal = f->external_dir_num == 0 && strncmp(f->path, job->start.data.dialect->wal_dir, wal_prefix) == 0 &&
+                     f->path[wal_prefix] == '/';
         if (file_entry_is_dir(f))
             job->b.data_bytes += 4096;
         else if (f->size > 0)

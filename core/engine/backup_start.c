@@ -10,8 +10,7 @@
 
 #include "core/base/cleanup.h"
 #include "core/base/log.h"
-#include "core/base/number.h"
-#include "core/engine/scan.h"
+#include "core/engine/backup_room.h"
 
 static int
 bind_mode(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
@@ -118,8 +117,8 @@ connect_once(struct backup_start *s, struct engine *e, struct gsp_error *err)
 }
 
 /* A login that fails for want of a password is tried once more with one from the user. */
-static int
-connect_to_server(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
+int
+backup_start_connect(struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err)
 {
     struct plugin *server = NULL;
     int rc = registry_find(e->reg, GSP_KIND_SERVER, s->data.server->name, &server, err);
@@ -145,39 +144,6 @@ connect_to_server(struct backup_start *s, struct engine *e, const struct backup_
     if (rc != 0)
         *err = first;
     return rc;
-}
-
-/* What the data takes uncompressed must fit; compressed it may, so then it is only a warning. Of an increment nobody
- * knows yet what it will take. */
-static int
-check_space(struct backup_start *s, struct engine *e, struct gsp_error *err)
-{
-    char have[24], want[24];
-    struct source_list list = {0};
-    struct gsp_space space = {.struct_size = sizeof space};
-    if (e->repo.ops->space == NULL)
-        return 0;
-    int rc = s->is_incremental ? 0 : scan_source(&s->data, s->classify_flags, 1, &list, err);
-    uint64_t need = list.bytes - list.holes + 4096 * list.n_dirs + 2 * (uint64_t)s->data.cluster.wal_segment_size;
-    source_list_clear(&list);
-    if (rc == 0)
-        rc = e->repo.ops->space(e->repo.handle, "backups", &space, err);
-    if (rc != 0)
-        return rc;
-    format_size_pretty((int64_t)space.free_bytes, have, sizeof have);
-    format_size_pretty((int64_t)need, want, sizeof want);
-    log_log("The remaining disk space is: %s; The required space for backup is: %s", have, want);
-    if (space.free_bytes > need)
-        return 0;
-    if (s->codec.plugin != NULL && space.free_bytes > need / 8) {
-        log_warning("The remaining disk space is %s and the data takes %s before compression; the backup may not fit",
-            have, want);
-        return 0;
-    }
-    (void)gsp_fail(err, GSP_E_NOSPC, 0,
-        "There is not enough remaining disk space for backup in '%s': %s are free, %s are needed", e->repo.root, have,
-        want);
-    return gsp_hint(err, "delete old backups (gs_probackup delete -i ID), or back up with --compress-algorithm=zlib");
 }
 
 static int
@@ -221,11 +187,13 @@ open_all(struct backup_start *s, struct engine *e, const struct backup_options *
     if (rc == 0)
         rc = check_mode_allowed(s, e, err);
     if (rc == 0)
-        rc = connect_to_server(s, e, opts, err);
+        rc = external_sources_open(&s->external, e, &s->data, err);
+    if (rc == 0)
+        rc = backup_start_connect(s, e, opts, err);
     if (rc == 0)
         rc = check_identity(s, e, err);
     if (rc == 0)
-        rc = check_space(s, e, err);
+        rc = backup_room_check(s, e, err);
     return rc == 0 ? open_wal(s, opts, err) : rc;
 }
 
@@ -255,5 +223,6 @@ backup_start_close(struct backup_start *s)
     plugin_free_options(s->server_opts);
     plugin_free_options(s->mode_opts);
     codec_close(&s->codec);
+    external_sources_close(&s->external);
     data_side_close(&s->data);
 }

@@ -4,10 +4,11 @@
 #ifndef ENGINE_BACKUP_START_H
 #define ENGINE_BACKUP_START_H
 
-#include "core/engine/engine.h"
+#include "core/engine/external.h"
 
 struct backup_start {
     struct data_side data;
+    struct external_sources external;
     const struct plugin *mode;
     const struct gsp_mode_ops *mode_ops;
     void *mode_opts;
@@ -23,6 +24,9 @@ struct backup_start {
 };
 
 int backup_start_open(
+    struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err);
+/* backup_start_connect - only the session, of one that is zeroed but for its data side. */
+int backup_start_connect(
     struct backup_start *s, struct engine *e, const struct backup_options *opts, struct gsp_error *err);
 /* backup_start_end_session - disconnect, which ends backup mode and drops a temporary slot. */
 void backup_start_end_session(struct backup_start *s);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/cleanup.h"
+#include "core/engine/external.h"
 
 /* What is known of a file of the backup while the lists are read, newest first: nothing older is needed of it, or that
  * of so many blocks. Of a file without pages it is needed or not. */
@@ -16,6 +17,8 @@ struct reading {
     uint8_t *present;
     uint32_t *needed; /* per file of the backup's list */
     size_t next;      /* in that list, behind the last match: lists are usually sorted alike */
+    struct external_dirs external; /* of this member: */
+    int32_t *external_numbers;     /* its number N is [N - 1] in the backup; 0: the backup does not have it */
 };
 
 int
@@ -74,12 +77,24 @@ find_file(struct reading *r, const struct file_entry *f)
     return list->n;
 }
 
+/* An entry of the list as the backup would number it. Returns 0 when the backup does not have its directory. */
 static int
-take_entry(void *arg, const struct file_entry *f, struct gsp_error *err)
+renumber(const struct reading *r, struct file_entry *f)
+{
+    if (f->external_dir_num == 0)
+        return 1;
+    f->external_dir_num =
+        (size_t)f->external_dir_num <= r->external.n ? r->external_numbers[f->external_dir_num - 1] : 0;
+    return f->external_dir_num > 0;
+}
+
+static int
+take_entry(void *arg, const struct file_entry *listed, struct gsp_error *err)
 {
     struct reading *r = arg;
     const struct filelist *newest = &r->c->members[0].list;
-    size_t i = find_file(r, f);
+    struct file_entry entry = *listed, *f = &entry;
+    size_t i = renumber(r, f) ? find_file(r, f) : newest->n;
     if (i == newest->n)
         return 0;
     r->next = i + 1;
@@ -126,6 +141,29 @@ number_entries(struct chain *c, size_t k, struct gsp_error *err)
     return 0;
 }
 
+/* Which directory of the member is which of the backup, and back. */
+static int
+match_externals(struct reading *r, struct gsp_error *err)
+{
+    auto_external_dirs newest = {0};
+    int rc = external_dirs_parse(r->c->members[0].b->external_dirs, &newest, err);
+    if (rc == 0)
+        rc = external_dirs_parse(r->sb->b->external_dirs, &r->external, err);
+    if (rc != 0)
+        return rc;
+    r->external_numbers = calloc(r->external.n + 1, sizeof *r->external_numbers);
+    r->sb->external_numbers = calloc(newest.n + 1, sizeof *r->sb->external_numbers);
+    if (r->external_numbers == NULL || r->sb->external_numbers == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    for (size_t i = 0; i < newest.n; i++) {
+        int32_t own = external_dirs_same(&newest, (int32_t)i + 1, &r->external);
+        r->sb->external_numbers[i] = own;
+        if (own > 0)
+            r->external_numbers[own - 1] = (int32_t)i + 1;
+    }
+    return 0;
+}
+
 static int
 read_list(struct chain *c, size_t k, uint32_t *needed, struct gsp_error *err)
 {
@@ -137,7 +175,11 @@ read_list(struct chain *c, size_t k, uint32_t *needed, struct gsp_error *err)
     struct reading r = {.c = c, .sb = sb, .present = c->present[k], .needed = needed};
     int rc = filelist_new(&sb->list, err);
     if (rc == 0)
+        rc = match_externals(&r, err);
+    if (rc == 0)
         rc = backup_each_file(&c->e->repo, c->e->instance, sb->b, take_entry, &r, err);
+    external_dirs_free(&r.external);
+    free(r.external_numbers);
     if (rc == 0)
         rc = number_entries(c, k, err);
     if (rc == 0)

@@ -10,7 +10,8 @@
 enum { CHAIN_MEMBERS_MAX = 4096 };
 
 /* Members and their file lists. A list holds paths once for the whole chain: that of the backup itself is complete, of
- * the others only what its files may still need is kept. */
+ * the others only what its files may still need is kept. External directories are the same when their paths are; in all
+ * lists they have the number that the backup gives them. */
 struct chain {
     struct engine *e;
     struct stored_backup *members; /* [0] is the backup, [n - 1] the FULL one */
@@ -29,6 +30,10 @@ int chain_open(struct chain *c, struct engine *e, const struct backup *const *ba
 int chain_open_some(struct chain *c, struct engine *e, const struct backup *const *backups, size_t n,
     int (*keep)(void *arg, const struct file_entry *f, struct gsp_error *err), void *arg, struct gsp_error *err);
 void chain_close(struct chain *c);
+/* chain_lock_shared - locks[i] of backups[i], oldest first, as everybody who locks a chain; and a look whether they
+ * still are what was read of them. The caller unlocks all that is not NULL, after an error too. errors LOCKED */
+int chain_lock_shared(
+    struct engine *e, const struct backup *const *backups, size_t n, struct backup_lock **locks, struct gsp_error *err);
 /* chain_lists - does the list of a member name file i of members[0].list? */
 int chain_lists(const struct chain *c, size_t member, size_t i);
 /* chain_entry - what a member's list says of file i; NULL also when that adds nothing to what newer ones say. */

@@ -25,9 +25,18 @@ target_close(struct target *t)
 static int
 target_path(const struct copy *c, const struct source_file *f, char path[PATH_SIZE], struct gsp_error *err)
 {
-    return path_join(path, c->database_dir, f->entry.path)
-               ? 0
-               : gsp_fail(err, GSP_E_UNSUPPORTED, 0, "path too long in the catalog: '%s'", f->entry.path);
+    int n = f->entry.external_dir_num > 0 ? snprintf(path, PATH_SIZE, "%s/" EXTERNAL_DIR_FORMAT "/%s", c->dir,
+                                                f->entry.external_dir_num, f->entry.path)
+                                          : snprintf(path, PATH_SIZE, "%s/%s", c->database_dir, f->entry.path);
+    return n < PATH_SIZE ? 0 : gsp_fail(err, GSP_E_UNSUPPORTED, 0, "path too long in the catalog: '%s'", f->entry.path);
+}
+
+/* Where the file is read. */
+static struct store *
+source_store(const struct copy *c, const struct source_file *f)
+{
+    int32_t number = f->entry.external_dir_num;
+    return number > 0 ? &c->externals[number - 1] : &c->side->store;
 }
 
 int
@@ -59,7 +68,7 @@ copy_goes_on(
 {
     struct gsp_stat st;
     struct gsp_error gone = {0};
-    int rc = store_stat(&w->copy->side->store, f->source, &st, &gone);
+    int rc = store_stat(source_store(w->copy, f), f->source, &st, &gone);
     if (rc != 0 && rc != GSP_E_NOENT)
         *err = gone;
     if (rc != 0)
@@ -197,6 +206,16 @@ copy_bytes(struct copier *w, struct source_file *f, struct store_file *in, struc
     }
 }
 
+/* Nobody forbids people to put something else in the place of a file in their directories. */
+static int
+is_replaced(const struct copy *c, const struct source_file *f)
+{
+    struct gsp_stat st;
+    struct gsp_error ignored = {0};
+    return f->entry.external_dir_num > 0 && store_stat(source_store(c, f), f->source, &st, &ignored) == 0 &&
+           st.type != GSP_FILE_REGULAR;
+}
+
 /* ---- the worker -------------------------------------------------------------------------------- */
 
 static int
@@ -208,8 +227,8 @@ copy_file(struct copier *w, struct source_file *f, struct gsp_error *err)
     int is_known = f->action == GSP_CLASS_PAGES ? copy_is_known(w, f, err) : 0;
     if (is_known != 0)
         return is_known < 0 ? is_known : 0;
-    int rc = store_file_open(&w->copy->side->store, f->source, &in, &open_err);
-    if (rc == GSP_E_NOENT) {
+    int rc = store_file_open(source_store(w->copy, f), f->source, &in, &open_err);
+    if (rc == GSP_E_NOENT || (rc != 0 && is_replaced(w->copy, f))) {
         f->vanished = 1;
         log_log("File not found: \"%s\"", f->source);
         return 0;
@@ -282,6 +301,8 @@ copy_item(void *arg, void *worker, size_t i, struct gsp_error *err)
         return 0;
     int rc = copy_file(worker, f, err);
     progress_add(&c->progress, 0, 1);
+    if (rc != 0 && f->entry.external_dir_num > 0)
+        return gsp_prefix(err, "file '%s/%s'", source_store(c, f)->root, f->source);
     return rc != 0 ? gsp_prefix(err, "file '%s'", f->source) : 0;
 }
 
@@ -298,7 +319,9 @@ static int
 by_size_descending(const void *a, const void *b)
 {
     const struct source_file *x = a, *y = b;
-    return x->size < y->size ? 1 : x->size > y->size ? -1 : strcmp(x->source, y->source);
+    if (x->size != y->size)
+        return x->size < y->size ? 1 : -1;
+    return filelist_compare(&x->entry, &y->entry);
 }
 
 int

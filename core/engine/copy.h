@@ -14,8 +14,10 @@ struct map_check_job;
 struct copy {
     struct data_side *side;
     struct store *repo;
-    const char *database_dir; /* "<backup>/database" in the catalog */
+    const char *dir;          /* of the backup in the catalog */
+    const char *database_dir; /* "<backup>/database" */
     struct source_list *src;
+    struct store *externals; /* that of external directory N is externals[N - 1] */
     const struct codec *codec;
     const char *codec_name;
     struct header_map_writer *map;

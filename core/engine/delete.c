@@ -33,16 +33,16 @@ remove_content(struct engine *e, const char *dir, struct gsp_error *err)
     return rc;
 }
 
-/* What a link leads to is not ours to remove. */
+/* What a link leads to, or what is mounted, is not ours to remove. */
 static int
 refuse_link(struct engine *e, const char *dir, struct gsp_error *err)
 {
     struct gsp_stat st;
     int rc = store_stat(&e->repo, dir, &st, err);
-    if (rc != 0 || !(st.flags & GSP_STAT_LINK))
+    if (rc != 0 || !(st.flags & (GSP_STAT_LINK | GSP_STAT_MOUNT)))
         return rc;
-    (void)gsp_fail(
-        err, GSP_E_UNSUPPORTED, 0, "'%s/%s' is a symbolic link, it is not deleted through it", e->repo.root, dir);
+    (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "'%s/%s' is a %s, it is not deleted through it", e->repo.root, dir,
+        st.flags & GSP_STAT_LINK ? "symbolic link" : "mount point");
     return gsp_hint(err, "look at where it leads, and remove both by hand");
 }
 
@@ -147,16 +147,59 @@ refuse_unread(const struct doom *d, const struct backup *target, const char *wha
     return 0;
 }
 
+static const struct doomed *
+find_doomed(const struct doom *d, const char *dir)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (strcmp(d->items[i].b->dir, dir) == 0)
+            return &d->items[i];
+    return NULL;
+}
+
+static int
+fail_changed(const char *id, const char *what, struct gsp_error *err)
+{
+    (void)gsp_fail(err, GSP_E_LOCKED, 0, "backup %s was %s by another command just now", id, what);
+    return gsp_hint(err, "nothing was deleted; look at 'gs_probackup show', and try again");
+}
+
+/* With all locks held: what was chosen is still what it was, and nobody has made a backup on top of it meanwhile. */
+static int
+look_again(struct doom *d, struct gsp_error *err)
+{
+    auto_backup_list now = {0};
+    int rc = backup_list_read(&d->e->repo, d->e->instance, &now, err);
+    for (size_t i = 0; i < d->n && rc == 0; i++) {
+        const struct backup *b = d->items[i].b;
+        int same = b->status == BACKUP_UNKNOWN ? 1 : backup_is_unchanged(&d->e->repo, d->e->instance, b, err);
+        if (same <= 0)
+            rc = same < 0 ? same : fail_changed(b->id, "changed", err);
+    }
+    for (size_t i = 0; i < now.n && rc == 0; i++) {
+        const struct backup *b = &now.backups[i];
+        for (size_t k = 0; k < d->n && rc == 0; k++)
+            if (strcmp(b->parent_id, d->items[k].b->id) == 0 && find_doomed(d, b->dir) == NULL)
+                rc = fail_changed(b->id, "made on top of them", err);
+    }
+    return rc;
+}
+
 /* All locks before the first file goes: a chain is deleted whole or not at all. */
 static int
-lock_all(struct doom *d, struct gsp_error *err)
+lock_and_look(struct doom *d, struct gsp_error *err)
 {
     for (size_t i = 0; i < d->n; i++) {
-        int rc = backup_lock_exclusive(&d->e->repo, d->e->instance, d->items[i].b, &d->items[i].lock, err);
-        if (rc != 0)
+        struct backup *b = d->items[i].b;
+        struct gsp_error problem = {0};
+        int rc = backup_lock_exclusive(&d->e->repo, d->e->instance, b, &d->items[i].lock, &problem);
+        if (rc == GSP_E_NOENT)
+            return fail_changed(b->id, "deleted or merged", err);
+        if (rc != 0) {
+            *err = problem;
             return rc;
+        }
     }
-    return 0;
+    return look_again(d, err);
 }
 
 static int
@@ -193,7 +236,7 @@ delete_run(struct engine *e, const char *id, int dry_run, struct gsp_error *err)
             log_log("Backup %s will be deleted", d.items[i].b->id);
     }
     if (rc == 0 && !dry_run)
-        rc = lock_all(&d, err);
+        rc = lock_and_look(&d, err);
     format_size_pretty(d.bytes, size, sizeof size);
     if (rc == 0)
         log_info("Resident data size to free by delete of backup %s : %s", target->id, size);
@@ -254,7 +297,7 @@ delete_status_run(struct engine *e, const char *text, int dry_run, struct gsp_er
         return rc;
     rc = refuse_unread(&d, NULL, "one of those to delete", err);
     if (rc == 0 && !dry_run)
-        rc = lock_all(&d, err);
+        rc = lock_and_look(&d, err);
     if (rc != 0)
         return rc;
     for (size_t i = 0; i < d.n; i++) {

@@ -62,7 +62,7 @@ stored_name(const char *dir, const struct file_entry *f, char path[PATH_SIZE], s
 {
     char below[64];
     if (f->external_dir_num > 0)
-        (void)snprintf(below, sizeof below, "external_directories/externaldir%d", f->external_dir_num);
+        (void)snprintf(below, sizeof below, EXTERNAL_DIR_FORMAT, f->external_dir_num);
     else
         (void)snprintf(below, sizeof below, "%s", f->file_type == 1 ? "dssdata" : "database");
     int n = snprintf(path, PATH_SIZE, "%s/%s/%s", dir, below, f->path);
@@ -78,7 +78,7 @@ add_tops(struct batch *b, const char *dir, int32_t externals, int has_dss, struc
     if (rc == 0 && externals > 0)
         rc = add(b, dir, "external_directories", err);
     for (int32_t i = 1; i <= externals && rc == 0; i++) {
-        (void)snprintf(name, sizeof name, "external_directories/externaldir%d", i);
+        (void)snprintf(name, sizeof name, EXTERNAL_DIR_FORMAT, i);
         rc = add(b, dir, name, err);
     }
     return rc;
@@ -148,7 +148,7 @@ sync_stored(struct store *repo, const char *dir, const struct file_entry *const 
 }
 
 int
-sync_restored(struct store *target, const struct filelist *list, struct gsp_error *err)
+sync_restored(struct store *target, const struct filelist *list, int32_t external_dir_num, struct gsp_error *err)
 {
     struct batch b;
     if (target->ops->sync == NULL)
@@ -157,6 +157,8 @@ sync_restored(struct store *target, const struct filelist *list, struct gsp_erro
     for (size_t i = 0; i < list->n && rc == 0; i++) {
         auto_free char *decoded = NULL;
         const char *path = list->entries[i].path;
+        if (list->entries[i].external_dir_num != external_dir_num)
+            continue;
         if (list->entries[i].encoded && !path_decode(path, &decoded))
             rc = gsp_fail(err, GSP_E_CORRUPT, 0, "malformed name in the file list: '%s'", path);
         else

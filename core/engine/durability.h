@@ -12,7 +12,8 @@ int sync_backup(struct store *repo, const char *dir, const struct filelist *list
  * by an interrupt: it saves what was done. */
 int sync_stored(
     struct store *repo, const char *dir, const struct file_entry *const *files, size_t n, struct gsp_error *err);
-/* sync_restored - every restored file and directory of a list below the root of a store. */
-int sync_restored(struct store *target, const struct filelist *list, struct gsp_error *err);
+/* sync_restored - every restored file and directory of a list that belongs below the root of this store: those of the
+ * cluster (0), or of an external directory. */
+int sync_restored(struct store *target, const struct filelist *list, int32_t external_dir_num, struct gsp_error *err);
 
 #endif

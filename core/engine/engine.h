@@ -85,8 +85,10 @@ struct backup_options {
 /* backup_run - take a backup. out ret_id: its id, also after a failure ("" when none was made). */
 int backup_run(struct engine *e, const struct backup_options *opts, char ret_id[BACKUP_ID_SIZE], struct gsp_error *err);
 
-struct tablespace_mapping {
-    const char *from, *to; /* absolute, canonical */
+/* OLD=NEW of -T, or of --external-mapping, which may name tablespaces, too. */
+struct directory_mapping {
+    const char *from, *to; /* absolute, canonical; no `from` with two different `to` */
+    int is_external;
 };
 /* What a restore into an existing cluster believes: a page of the same LSN and checksum as in the backup is the same,
  * or, as far as the cluster and the backup have a history in common, a page of the same LSN. */
@@ -95,8 +97,9 @@ enum restore_incremental { INCREMENTAL_NONE, INCREMENTAL_CHECKSUM, INCREMENTAL_L
 struct restore_options {
     const char *pgdata;
     enum restore_incremental incremental; /* -I */
-    const char *id;                       /* or NULL = the newest valid one */
-    const struct tablespace_mapping *mappings;
+    const char *id;                       /* or NULL = the best one */
+    struct gsp_recovery target;           /* as in recovery_target.h */
+    const struct directory_mapping *mappings;
     size_t n_mappings;
     int no_validate;
     int skip_block_validation;
@@ -106,11 +109,17 @@ struct restore_options {
 int restore_run(struct engine *e, const struct restore_options *opts, struct gsp_error *err);
 
 struct validate_options {
-    const char *id; /* or NULL = every backup of the instance */
+    const char *id;             /* or NULL = every backup of the instance; with a target the best one for it */
+    struct gsp_recovery target; /* as in recovery_target.h */
     int skip_block_validation;
 };
 /* validate_run - check backups of one instance; statuses are updated. out ret_bad: backups not valid. */
 int validate_run(struct engine *e, const struct validate_options *opts, size_t *ret_bad, struct gsp_error *err);
+/* validate_target_run - check that the target can be recovered to: the backup that restore would choose, its chain, and
+ * the WAL that can be seen. out ret_id: of that backup; ret_bad: as validate_run
+ * errors those of recovery_target_choose and recovery_check_wal */
+int validate_target_run(struct engine *e, const struct validate_options *opts, char ret_id[BACKUP_ID_SIZE],
+    size_t *ret_bad, struct gsp_error *err);
 /* validate_backup - check one backup that the caller has locked, and set its status.
  * in     must_read: a failure to read is the caller's error IO, and the status stays; else it counts as damage
  * Returns 0 when the check ran: b->status tells the verdict. */
@@ -147,7 +156,9 @@ struct retention_options {
 int retention_run(struct engine *e, const struct retention_options *opts, struct gsp_error *err);
 /* retention_check - is there such a policy, with good options? errors UNSUPPORTED CONFIG */
 int retention_check(struct engine *e, struct gsp_error *err);
-/* settle_running - backups whose process is gone become ERROR. */
+/* settle_backup - a backup that says RUNNING and whose process is gone becomes ERROR; *b is what it is then.
+ * 1 = it was changed, 0 = not, or a code. settle_running - all of the instance. */
+int settle_backup(struct engine *e, struct backup *b, struct gsp_error *err);
 int settle_running(struct engine *e, struct gsp_error *err);
 
 #endif

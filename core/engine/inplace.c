@@ -11,8 +11,10 @@
 #include "core/base/number.h"
 #include "core/base/path.h"
 #include "core/base/timestamp.h"
+#include "core/engine/external_target.h"
 #include "core/engine/restore_file.h"
 #include "core/engine/restore_mark.h"
+#include "core/engine/restore_room.h"
 #include "core/engine/timeline.h"
 
 static void
@@ -139,25 +141,32 @@ is_ours(const struct restore *r, const char *path)
 {
     char aside[PATH_SIZE];
     control_aside(r, aside);
-    return strcmp(path, RESTORE_MARK) == 0 || strcmp(path, RESTORE_OWNER) == 0 || strcmp(path, aside) == 0 ||
-           strcmp(path, r->dialect->control_path) == 0;
+    return strcmp(path, RESTORE_MARK) == 0 || strcmp(path, RESTORE_OWNER) == 0 || strcmp(path, RESTORE_EXTERNAL) == 0 ||
+           strcmp(path, aside) == 0 || strcmp(path, r->dialect->control_path) == 0;
 }
+
+/* Where a scan is. */
+struct place {
+    int32_t external_dir_num; /* 0: in the data directory */
+    int is_space;             /* below its link to a tablespace */
+    uint64_t *gain;           /* bytes of what will be removed are added here */
+};
 
 /* A name of the file system in the list, where it may be encoded; NULL. */
 static const struct file_entry *
-find_listed(const struct restore *r, const char *path)
+find_listed(const struct restore *r, const char *path, int32_t external_dir_num)
 {
     const struct filelist *list = &r->chain.members[0].list;
-    const struct file_entry *f = filelist_find(list, path, 0);
+    const struct file_entry *f = filelist_find(list, path, external_dir_num);
     if ((f != NULL && !f->encoded) || !path_needs_encoding(path))
         return f != NULL && !f->encoded ? f : NULL;
     auto_free char *encoded = path_encode(path);
-    f = encoded != NULL ? filelist_find(list, encoded, 0) : NULL;
+    f = encoded != NULL ? filelist_find(list, encoded, external_dir_num) : NULL;
     return f != NULL && f->encoded ? f : NULL;
 }
 
 static int
-add_extra(struct restore *r, const char *path, int is_space, struct gsp_error *err)
+add_extra(struct restore *r, const struct place *at, const char *path, int is_space, struct gsp_error *err)
 {
     struct inplace *ip = &r->inplace;
     if (ip->n_extras == ip->cap_extras) {
@@ -171,7 +180,8 @@ add_extra(struct restore *r, const char *path, int is_space, struct gsp_error *e
     const char *copy = arena_strdup(ip->arena, path);
     if (copy == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    ip->extras[ip->n_extras++] = (struct inplace_extra){.path = copy, .is_space = is_space};
+    ip->extras[ip->n_extras++] =
+        (struct inplace_extra){.path = copy, .external_dir_num = at->external_dir_num, .is_space = is_space};
     return 0;
 }
 
@@ -208,86 +218,107 @@ add_size(struct store *s, const char *path, const struct gsp_stat *st, uint64_t 
     return rc;
 }
 
-static int scan_dir(struct restore *r, const char *dir, int is_space, uint64_t *there, struct gsp_error *err);
+static int scan_dir(struct restore *r, const struct place *at, const char *dir, struct gsp_error *err);
 
 /* An entry directly below the directory of tablespace links. Returns 1 when that settles it. */
 static int
-scan_space(struct restore *r, const char *path, const struct gsp_stat *st, struct gsp_error *err)
+scan_space(
+    struct restore *r, const struct place *at, const char *path, const struct gsp_stat *st, struct gsp_error *err)
 {
     struct restore_tablespace *space = restore_target_space(&r->target, path);
     int rc;
     if (!is_link(st))
         return 0;
     if (space != NULL && space->linked && is_directory(st)) {
-        rc = scan_dir(r, path, 1, &space->there, err);
+        struct place below = {.is_space = 1, .gain = &space->gain};
+        rc = scan_dir(r, &below, path, err);
     } else if (space != NULL) {
         if (!space->linked)
             log_warning(
                 "Tablespace %s moves to '%s': what lies in its old place is left there", space->oid, space->location);
         space->linked = 0;
-        rc = add_extra(r, path, 0, err);
+        rc = add_extra(r, at, path, 0, err);
     } else {
         const char *oid = path_base(path);
-        rc = add_extra(r, path, is_directory(st) && oid[strspn(oid, "0123456789")] == '\0', err);
+        rc = add_extra(r, at, path, is_directory(st) && oid[strspn(oid, "0123456789")] == '\0', err);
     }
     return rc == 0 ? 1 : rc;
 }
 
 static int
-scan_listed(struct restore *r, const char *path, const struct file_entry *f, const struct gsp_stat *st, uint64_t *there,
-    struct gsp_error *err)
+scan_listed(struct restore *r, const struct place *at, const char *path, const struct file_entry *f,
+    const struct gsp_stat *st, struct gsp_error *err)
 {
-    const char *root = r->target.store.root;
+    const char *root = restore_target_store(&r->target, at->external_dir_num)->root;
     if (!file_entry_is_dir(f)) {
-        int right = st->type == GSP_FILE_REGULAR && !is_link(st);
-        *there += right ? st->size : 0;
-        return right ? 0 : add_extra(r, path, 0, err);
+        if (st->type != GSP_FILE_REGULAR || is_link(st))
+            return add_extra(r, at, path, 0, err);
+        r->inplace.there[f - r->chain.members[0].list.entries] = st->size > st->holes ? st->size - st->holes : 0;
+        return 0;
     }
     if (st->type == GSP_FILE_DANGLING) {
         (void)gsp_fail(err, GSP_E_CONFIG, 0, "'%s/%s' is a symbolic link to a directory that is not there", root, path);
         return gsp_hint(err, "mount the file system it leads to, or remove the link");
     }
-    if (!is_directory(st) || restore_target_space(&r->target, path) != NULL)
-        return add_extra(r, path, 0, err);
+    if (!is_directory(st) || (at->external_dir_num == 0 && restore_target_space(&r->target, path) != NULL))
+        return add_extra(r, at, path, 0, err);
+    uint64_t elsewhere = 0; /* makes no room here */
+    struct place below = {.external_dir_num = at->external_dir_num, .gain = is_link(st) ? &elsewhere : at->gain};
     if (is_link(st))
         log_info("'%s/%s' is a symbolic link and stays one: what belongs there is restored where it leads", root, path);
-    return scan_dir(r, path, 0, there, err);
+    return scan_dir(r, &below, path, err);
 }
 
 static int
-scan_entry(struct restore *r, const char *dir, int is_space, const struct store_entry *entry, uint64_t *there,
-    struct gsp_error *err)
+scan_entry(
+    struct restore *r, const struct place *at, const char *dir, const struct store_entry *entry, struct gsp_error *err)
 {
     char path[PATH_SIZE];
+    struct store *s = restore_target_store(&r->target, at->external_dir_num);
     if (!path_join(path, dir, entry->name))
-        return gsp_fail(err, GSP_E_CONFIG, 0, "path too long below '%s/%s'", r->target.store.root, dir);
-    if (is_ours(r, path))
+        return gsp_fail(err, GSP_E_CONFIG, 0, "path too long below '%s/%s'", s->root, dir);
+    if (at->external_dir_num == 0 && is_ours(r, path))
         return 0;
-    if (strcmp(dir, r->dialect->tablespace_root) == 0) {
-        int rc = scan_space(r, path, &entry->st, err);
+    if (at->external_dir_num == 0 && strcmp(dir, r->dialect->tablespace_root) == 0) {
+        int rc = scan_space(r, at, path, &entry->st, err);
         if (rc != 0)
             return rc > 0 ? 0 : rc;
     }
-    const struct file_entry *f = find_listed(r, path);
+    const struct file_entry *f = find_listed(r, path, at->external_dir_num);
     if (f != NULL)
-        return scan_listed(r, path, f, &entry->st, there, err);
+        return scan_listed(r, at, path, f, &entry->st, err);
     /* What is beside the cluster's directory in a tablespace belongs to others, and this one to the file system. */
-    if ((is_space && strcmp(entry->name, r->cluster.tablespace_dir) != 0) ||
+    if ((at->is_space && strcmp(entry->name, r->cluster.tablespace_dir) != 0) ||
         (is_directory(&entry->st) && strcmp(entry->name, "lost+found") == 0))
         return 0;
-    int rc = add_size(&r->target.store, path, &entry->st, there, err);
-    return rc == 0 ? add_extra(r, path, 0, err) : rc;
+    int rc = add_size(s, path, &entry->st, at->gain, err);
+    return rc == 0 ? add_extra(r, at, path, 0, err) : rc;
 }
 
 static int
-scan_dir(struct restore *r, const char *dir, int is_space, uint64_t *there, struct gsp_error *err)
+scan_dir(struct restore *r, const struct place *at, const char *dir, struct gsp_error *err)
 {
     auto_listing list = {0};
     int rc = cancel_check(err);
     if (rc == 0)
-        rc = store_list(&r->target.store, dir, &list, err);
+        rc = store_list(restore_target_store(&r->target, at->external_dir_num), dir, &list, err);
     for (size_t i = 0; i < list.n && rc == 0; i++)
-        rc = scan_entry(r, dir, is_space, &list.entries[i], there, err);
+        rc = scan_entry(r, at, dir, &list.entries[i], err);
+    return rc;
+}
+
+/* The data directory, and external directories that are there. */
+static int
+scan_places(struct restore *r, struct gsp_error *err)
+{
+    struct restore_target *t = &r->target;
+    struct place at = {.gain = &t->gain};
+    int rc = scan_dir(r, &at, "", err);
+    for (size_t i = 0; i < t->n_externals && rc == 0; i++) {
+        at = (struct place){.external_dir_num = (int32_t)i + 1, .gain = &t->externals[i].gain};
+        int empty = store_dir_is_empty(&t->externals[i].store, "", err);
+        rc = empty == 0 ? scan_dir(r, &at, "", err) : empty < 0 ? empty : 0;
+    }
     return rc;
 }
 
@@ -299,7 +330,8 @@ inplace_open(struct restore *r, enum restore_incremental mode, struct gsp_error 
     int resumed = 0, known = 0;
     ip->mode = mode;
     ip->arena = arena_new();
-    if (ip->arena == NULL)
+    ip->there = calloc(r->chain.members[0].list.n + 1, sizeof *ip->there);
+    if (ip->arena == NULL || ip->there == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     int rc = restore_mark_check_ended(&r->target.store, err);
     if (rc == 0)
@@ -307,18 +339,20 @@ inplace_open(struct restore *r, enum restore_incremental mode, struct gsp_error 
     if (rc == 0)
         rc = check_lsn_mode(r, &found, resumed, known, err);
     if (rc == 0)
-        rc = scan_dir(r, "", 0, &r->target.there, err);
+        rc = scan_places(r, err);
     /* Whether a page is what its checksum says is only known when both have one. */
     ip->sums = known > 0 && found.checksum_version != 0 && r->cluster.checksum_version != 0;
-    return rc == 0 ? restore_target_check_room(&r->target, &r->chain.members[0], err) : rc;
+    return rc;
 }
 
 void
 inplace_close(struct restore *r)
 {
     free(r->inplace.extras);
+    free(r->inplace.there);
     arena_free(r->inplace.arena);
     r->inplace.extras = NULL;
+    r->inplace.there = NULL;
     r->inplace.arena = NULL;
 }
 
@@ -372,7 +406,8 @@ remove_extra(struct restore *r, const struct inplace_extra *extra, struct gsp_er
     int rc = cancel_check(err);
     if (rc == 0 && extra->is_space)
         rc = clear_space(r, extra->path, err);
-    return rc == 0 ? store_remove_tree(&r->target.store, extra->path, err) : rc;
+    struct store *s = restore_target_store(&r->target, extra->external_dir_num);
+    return rc == 0 ? store_remove_tree(s, extra->path, err) : rc;
 }
 
 static int
@@ -402,6 +437,8 @@ inplace_begin(struct restore *r, const struct strbuf *control, struct gsp_error 
         rc = restore_mark_write(s, control, r->control.mode & 0777, err);
     if (rc == 0)
         rc = set_control_aside(r, err);
+    if (rc == 0)
+        rc = external_targets_claim(&r->target, err);
     return rc == 0 ? remove_extras(r, err) : rc;
 }
 
@@ -410,7 +447,7 @@ inplace_end(struct restore *r)
 {
     char aside[PATH_SIZE], written[24], all[24];
     struct gsp_error problem = {0};
-    uint64_t bytes = atomic_load(&r->inplace.written), total = restore_bytes_needed(&r->chain.members[0]);
+    uint64_t bytes = atomic_load(&r->inplace.written), total = restore_bytes_needed(&r->chain);
     control_aside(r, aside);
     if (store_remove(&r->target.store, aside, &problem) != 0)
         log_warning("The old control file is left as '%s/%s': %s", r->target.store.root, aside, problem.msg);

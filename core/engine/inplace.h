@@ -15,6 +15,7 @@ struct chain_reader;
 /* What does not belong. */
 struct inplace_extra {
     const char *path;
+    int32_t external_dir_num; /* where: in the data directory (0), or in the place of an external directory */
     int is_space; /* the link of a tablespace: the cluster's directory in it goes, too */
 };
 
@@ -25,6 +26,7 @@ struct inplace {
     struct arena *arena;
     struct inplace_extra *extras;
     size_t n_extras, cap_extras;
+    uint64_t *there;              /* per file of the list: bytes of it that take room already */
     atomic_uint_fast64_t written; /* bytes of the files, as far as they were not right */
 };
 

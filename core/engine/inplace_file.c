@@ -5,6 +5,13 @@
 #include "core/base/path.h"
 #include "core/engine/inplace.h"
 #include "core/engine/restore_file.h"
+#include "core/engine/restore_room.h"
+
+static struct store *
+store_of(struct restore *r, size_t i)
+{
+    return restore_target_store(&r->target, r->chain.members[0].list.entries[i].external_dir_num);
+}
 
 /* A data file that is put right block by block. */
 struct patch {
@@ -225,8 +232,8 @@ has_bytes(struct store_file *file, struct page_batch *pages, const struct stored
 /* Does the file there, of the right size, have this content? Its bytes are compared: checksums are equal for all files
  * that end with their own. 1, 0 or a code. */
 static int
-has_content(struct restore *r, struct chain_reader *chain, struct page_batch *pages, const char *path, size_t member,
-    const struct file_entry *stored, struct gsp_error *err)
+has_content(struct restore *r, struct chain_reader *chain, struct page_batch *pages, size_t i, const char *path,
+    size_t member, const struct file_entry *stored, struct gsp_error *err)
 {
     auto_store_file file = {0};
     struct stored_reader *in;
@@ -235,7 +242,7 @@ has_content(struct restore *r, struct chain_reader *chain, struct page_batch *pa
     if (rc == 0)
         rc = stored_reader_begin(in, stored, 0, err);
     if (rc == 0)
-        rc = store_file_open(&r->target.store, path, &file, err);
+        rc = store_file_open(store_of(r, i), path, &file, err);
     int is_same = 1;
     /* A hole that is passed over is not compared: files with such ones are made anew. */
     for (uint64_t done = 0; rc == 0 && is_same > 0; done = in->offset) {
@@ -268,10 +275,11 @@ put_right(struct restore *r, struct chain_reader *in, struct page_batch *pages, 
         return rc;
     if (!chain_entry_is_paged(f)) {
         uint64_t size = stored->size > 0 ? (uint64_t)stored->size : 0;
-        rc = st->size != size ? 0 : size > 0 ? has_content(r, in, pages, path, member, stored, err) : 1;
-        if (rc <= 0 || (st->mode & 07777) == (f->mode & 0777) || r->target.store.ops->chmod == NULL)
+        rc = st->size != size ? 0 : size > 0 ? has_content(r, in, pages, i, path, member, stored, err) : 1;
+        const struct store *s = store_of(r, i);
+        if (rc <= 0 || (st->mode & 07777) == (f->mode & 0777) || s->ops->chmod == NULL)
             return rc;
-        rc = r->target.store.ops->chmod(r->target.store.handle, path, f->mode & 0777, err);
+        rc = s->ops->chmod(s->handle, path, f->mode & 0777, err);
         return rc == 0 ? 1 : rc;
     }
     /* Made before the page header map existed: what it has of a block is not known beforehand. */
@@ -283,22 +291,13 @@ put_right(struct restore *r, struct chain_reader *in, struct page_batch *pages, 
     return rc == 0 ? 1 : rc;
 }
 
-static uint64_t
-size_anew(struct restore *r, size_t i)
-{
-    size_t member;
-    const struct file_entry *f = &r->chain.members[0].list.entries[i];
-    const struct file_entry *stored = chain_entry_is_paged(f) ? f : chain_stored(&r->chain, i, &member);
-    return stored != NULL ? restore_size(&r->chain.members[0], stored) : 0;
-}
-
 int
 inplace_file(struct restore *r, struct chain_reader *in, struct page_batch *pages, size_t i, const char *path,
     struct gsp_error *err)
 {
     struct gsp_stat st;
     struct gsp_error problem = {0};
-    int rc = store_stat(&r->target.store, path, &st, &problem);
+    int rc = store_stat(store_of(r, i), path, &st, &problem);
     int is_there = rc == 0;
     if (rc == 0)
         rc = put_right(r, in, pages, i, path, &st, &problem);
@@ -310,6 +309,6 @@ inplace_file(struct restore *r, struct chain_reader *in, struct page_batch *page
     }
     if (rc > 0)
         return 1;
-    atomic_fetch_add(&r->inplace.written, size_anew(r, i));
-    return is_there ? store_remove(&r->target.store, path, err) : 0;
+    atomic_fetch_add(&r->inplace.written, restore_size(&r->chain, i));
+    return is_there ? store_remove(store_of(r, i), path, err) : 0;
 }

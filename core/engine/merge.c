@@ -281,11 +281,9 @@ finish_interrupted(struct merge *m, struct gsp_error *err)
 /* ---- what is merged ------------------------------------------------------------------------------ */
 
 static int
-check_member(const struct backup *b, const struct backup *target, struct gsp_error *err)
+check_member(const struct backup *b, struct gsp_error *err)
 {
     const char *version = b->program_version != NULL ? b->program_version : "";
-    const char *dirs = b->external_dirs != NULL ? b->external_dirs : "";
-    const char *target_dirs = target->external_dirs != NULL ? target->external_dirs : "";
     if (strcmp(b->dir, b->id) != 0) {
         (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the directory of backup %s has the name '%s'", b->id, b->dir);
         return gsp_hint(err, "give the directory the name '%s'", b->id);
@@ -297,12 +295,6 @@ check_member(const struct backup *b, const struct backup *target, struct gsp_err
     }
     if (b->s3_status != NULL && strcmp(b->s3_status, "S3") == 0)
         return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the files of backup %s are in S3", b->id);
-    if (strcmp(dirs, target_dirs) != 0) {
-        (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0,
-            "backups %s and %s have different external directories: '%s' and '%s'", b->id, target->id, dirs,
-            target_dirs);
-        return gsp_hint(err, "take a new FULL backup, and delete the chain when it is not needed any more");
-    }
     return 0;
 }
 
@@ -316,8 +308,15 @@ choose(struct merge *m, const char *id, struct gsp_error *err)
     if (rc == 0)
         rc = merge_select(&m->list, id, &m->chain, &m->n, err);
     for (size_t i = m->n; i-- > 0 && rc == 0;)
-        rc = check_member(m->chain[i], m->chain[0], err);
+        rc = check_member(m->chain[i], err);
     return rc;
+}
+
+static int
+fail_changed(const char *id, struct gsp_error *err)
+{
+    (void)gsp_fail(err, GSP_E_LOCKED, 0, "the chain of backup %s was changed just now", id);
+    return gsp_hint(err, "try again");
 }
 
 /* Choose, lock, and look again: somebody may have been faster with the locks. */
@@ -326,10 +325,16 @@ choose_and_lock(struct merge *m, const char *id, struct gsp_error *err)
 {
     char target[BACKUP_ID_SIZE], oldest[BACKUP_ID_SIZE];
     int rc = choose(m, id, err);
-    if (rc == 0)
-        rc = lock_chain(m, err);
     if (rc != 0)
         return rc;
+    struct gsp_error problem = {0};
+    rc = lock_chain(m, &problem);
+    if (rc == GSP_E_NOENT)
+        return fail_changed(m->chain[0]->id, err);
+    if (rc != 0) {
+        *err = problem;
+        return rc;
+    }
     size_t n = m->n;
     memcpy(target, m->chain[0]->id, sizeof target);
     memcpy(oldest, m->chain[n - 1]->id, sizeof oldest);
@@ -339,8 +344,7 @@ choose_and_lock(struct merge *m, const char *id, struct gsp_error *err)
     m->n = n; /* as many locks there are */
     if (rc != 0 || is_same)
         return rc;
-    (void)gsp_fail(err, GSP_E_LOCKED, 0, "the chain of backup %s was changed just now", target);
-    return gsp_hint(err, "try again");
+    return fail_changed(target, err);
 }
 
 /* Members that nobody has looked at yet. */

@@ -11,6 +11,7 @@
 #include "core/base/log.h"
 #include "core/base/path.h"
 #include "core/engine/durability.h"
+#include "core/engine/external.h"
 #include "core/engine/merge.h"
 
 enum {
@@ -227,7 +228,7 @@ copy_bytes(struct builder *w, size_t member, const struct file_entry *from, cons
     struct stored_reader *in;
     auto_target t = {0};
     const uint8_t *bytes = NULL;
-    int is_control = strcmp(from->path, "global/pg_control") == 0;
+    int is_control = from->external_dir_num == 0 && strcmp(from->path, "global/pg_control") == 0;
     int rc = chain_stored_reader(w->in, member, &in, err);
     if (rc == 0)
         rc = stored_reader_begin(in, from, 0, err);
@@ -463,16 +464,34 @@ take_finished(struct merge_build *m, struct gsp_error *err)
 }
 
 static int
-make_directories(struct merge_build *m, struct gsp_error *err)
+make_root(struct merge_build *m, const char *name, struct gsp_error *err)
 {
     char path[PATH_SIZE];
-    int rc = path_join(path, m->dir, "database") ? 0 : gsp_fail(err, GSP_E_BUG, 0, "path too long");
+    int rc = path_join(path, m->dir, name) ? 0 : gsp_fail(err, GSP_E_BUG, 0, "path too long");
+    return rc == 0 ? store_mkdir(&m->e->repo, path, 0700, GSP_MKDIR_PARENTS, err) : rc;
+}
+
+static int
+make_directories(struct merge_build *m, struct gsp_error *err)
+{
+    char path[PATH_SIZE], name[64];
+    auto_external_dirs external = {0};
+    int rc = make_root(m, "database", err);
     if (rc == 0)
-        rc = store_mkdir(&m->e->repo, path, 0700, GSP_MKDIR_PARENTS, err);
+        rc = external_dirs_parse(m->chain->members[0].b->external_dirs, &external, err);
+    for (size_t i = 1; i <= external.n && rc == 0; i++) {
+        (void)snprintf(name, sizeof name, EXTERNAL_DIR_FORMAT, (int32_t)i);
+        rc = make_root(m, name, err);
+    }
     for (size_t i = 0; i < m->list->n && rc == 0; i++) {
-        if (!file_entry_is_dir(&m->list->entries[i]))
+        const struct file_entry *f = &m->list->entries[i];
+        if (f->external_dir_num > 0 && (size_t)f->external_dir_num > external.n)
+            return gsp_fail(err, GSP_E_CORRUPT, 0,
+                "the backup names %zu external directories, and file '%s' belongs to number %" PRId32, external.n,
+                f->path, f->external_dir_num);
+        if (!file_entry_is_dir(f))
             continue;
-        rc = stored_path(&m->target, &m->list->entries[i], path, err);
+        rc = stored_path(&m->target, f, path, err);
         if (rc == 0)
             rc = store_mkdir(&m->e->repo, path, 0700, GSP_MKDIR_PARENTS, err);
         if (rc == 0)

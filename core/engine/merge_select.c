@@ -108,7 +108,9 @@ merge_select(
         (void)gsp_fail(err, GSP_E_NOENT, 0, "Requested backup %s is not found.", id);
         return gsp_hint(err, "see 'gs_probackup show' for the backups there are");
     }
-    int rc = check_status(target, target, err);
+    int rc = backup_check_read(target, err);
+    if (rc == 0)
+        rc = check_status(target, target, err);
     if (rc == 0 && backup_is_full(target))
         rc = find_child(list, target, &target, err);
     if (rc == 0)

@@ -8,6 +8,7 @@
 #include "core/base/cleanup.h"
 #include "core/base/log.h"
 #include "core/base/path.h"
+#include "core/engine/chain.h"
 #include "core/engine/stored_file.h"
 #include "core/engine/wal_scan.h"
 
@@ -167,9 +168,8 @@ lock_chain(struct parent *p, struct engine *e, struct gsp_error *err)
     p->locks = calloc(n, sizeof *p->locks);
     if (p->locks == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    for (; p->n_locks < n && rc == 0; p->n_locks += rc == 0)
-        rc = backup_lock_shared(&e->repo, e->instance, chain[n - 1 - p->n_locks], &p->locks[p->n_locks], err);
-    return rc;
+    p->n_locks = n;
+    return chain_lock_shared(e, chain, n, p->locks, err);
 }
 
 int

@@ -11,11 +11,26 @@
 #include "core/base/path.h"
 #include "core/base/timestamp.h"
 #include "core/engine/durability.h"
+#include "core/engine/external_target.h"
 #include "core/engine/restore_file.h"
 #include "core/engine/restore_mark.h"
+#include "core/engine/restore_plan.h"
+#include "core/engine/restore_room.h"
 #include "core/engine/restore_wal.h"
 
 /* ---- the files --------------------------------------------------------------------------------- */
+
+/* Does the backup say where the external directory was? 1, or a code. */
+static int
+check_number(const struct restore *r, const struct file_entry *f, struct gsp_error *err)
+{
+    if ((size_t)f->external_dir_num <= r->external.n)
+        return 1;
+    (void)gsp_fail(err, GSP_E_CORRUPT, 0,
+        "the backup names %zu external directories, and file '%s' belongs to number %" PRId32, r->external.n, f->path,
+        f->external_dir_num);
+    return gsp_hint(err, "restore without them: --skip-external-dirs");
+}
 
 /* What is restored by the workers: not the control file, and not what describes the backup to us and is no part of a
  * cluster. */
@@ -23,13 +38,11 @@ static int
 is_restored(void *arg, const struct file_entry *f, struct gsp_error *err)
 {
     struct restore *r = arg;
-    if (f->external_dir_num > 0 && r->opts->skip_external_dirs)
-        return 0;
-    if (f->external_dir_num > 0 || f->file_type == 1) {
-        (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the backup holds %s, which cannot be restored yet",
-            f->external_dir_num > 0 ? "external directories" : "files of DSS volume groups");
-        return f->external_dir_num > 0 ? gsp_hint(err, "restore without them: --skip-external-dirs") : err->code;
-    }
+    if (f->external_dir_num > 0)
+        return r->opts->skip_external_dirs ? 0 : check_number(r, f, err);
+    if (f->file_type == 1)
+        return gsp_fail(
+            err, GSP_E_UNSUPPORTED, 0, "the backup holds files of DSS volume groups, which cannot be restored yet");
     if (strcmp(f->path, r->dialect->control_path) == 0) {
         r->control = *f;
         return 0;
@@ -42,24 +55,25 @@ is_restored(void *arg, const struct file_entry *f, struct gsp_error *err)
 static int
 by_size_descending(const void *a, const void *b, void *arg)
 {
-    const struct restore *r = arg;
+    const uint64_t *sizes = arg;
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    const struct stored_backup *sb = &r->chain.members[0];
-    uint64_t of_x = restore_size(sb, &sb->list.entries[x]), of_y = restore_size(sb, &sb->list.entries[y]);
-    return of_x < of_y ? 1 : of_x > of_y ? -1 : (x > y) - (x < y);
+    return sizes[x] < sizes[y] ? 1 : sizes[x] > sizes[y] ? -1 : (x > y) - (x < y);
 }
 
 static int
 order_files(struct restore *r, struct gsp_error *err)
 {
     const struct filelist *list = &r->chain.members[0].list;
+    auto_free uint64_t *sizes = calloc(list->n + 1, sizeof *sizes);
     r->order = calloc(list->n + 1, sizeof *r->order);
-    if (r->order == NULL)
+    if (r->order == NULL || sizes == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    for (size_t i = 0; i < list->n; i++)
+    for (size_t i = 0; i < list->n; i++) {
+        sizes[i] = restore_size(&r->chain, i);
         if (!file_entry_is_dir(&list->entries[i]))
             r->order[r->n_files++] = (uint32_t)i;
-    qsort_r(r->order, r->n_files, sizeof *r->order, by_size_descending, r);
+    }
+    qsort_r(r->order, r->n_files, sizeof *r->order, by_size_descending, sizes);
     return 0;
 }
 
@@ -114,7 +128,7 @@ static int
 restore_files(struct restore *r, struct gsp_error *err)
 {
     char size[24];
-    uint64_t bytes = restore_bytes_needed(&r->chain.members[0]);
+    uint64_t bytes = restore_bytes_needed(&r->chain);
     format_size_pretty((int64_t)bytes, size, sizeof size);
     log_info("Start restoring backup files. DATA size: %s", size);
     int rc = order_files(r, err);
@@ -150,8 +164,13 @@ prepare(struct restore *r, struct gsp_error *err)
         rc = inplace_begin(r, &control, err);
     } else if (rc == 0) {
         rc = restore_target_clear(&r->target, err);
+        /* What an unfinished restore left took room, too. */
+        if (rc == 0 && r->target.unfinished)
+            rc = restore_room_check(r, err);
         if (rc == 0)
             rc = restore_mark_write(&r->target.store, &control, r->control.mode & 0777, err);
+        if (rc == 0)
+            rc = external_targets_claim(&r->target, err);
     }
     return rc == 0 ? restore_target_prepare(&r->target, &r->chain.members[0], err) : rc;
 }
@@ -161,6 +180,8 @@ static int
 finish(struct restore *r, struct gsp_error *err)
 {
     int rc = restore_mark_finish(&r->target.store, r->dialect->control_path, !r->e->no_sync, err);
+    if (rc == 0)
+        external_targets_release(&r->target);
     if (rc == 0 && r->inplace.mode != INCREMENTAL_NONE)
         inplace_end(r);
     return rc;
@@ -179,6 +200,8 @@ restore_all(struct restore *r, struct gsp_error *err)
     if (rc == 0)
         rc = restore_wal(r, err);
     if (rc == 0)
+        rc = recovery_write(&r->recovery, &r->target.store, r->e->no_sync, err);
+    if (rc == 0)
         rc = restore_target_set_modes(&r->target, &r->chain.members[0], err);
     if (rc != 0)
         return rc;
@@ -191,7 +214,9 @@ restore_all(struct restore *r, struct gsp_error *err)
     }
     log_info("Start Syncing restored files to disk");
     began = monotonic_us();
-    rc = sync_restored(&r->target.store, &r->chain.members[0].list, err);
+    rc = sync_restored(&r->target.store, &r->chain.members[0].list, 0, err);
+    if (rc == 0)
+        rc = external_targets_sync(&r->target, &r->chain.members[0].list, err);
     if (rc == 0)
         rc = finish(r, err);
     format_interval_pretty(monotonic_us() - began, elapsed, sizeof elapsed);
@@ -200,42 +225,14 @@ restore_all(struct restore *r, struct gsp_error *err)
     return rc;
 }
 
-/* The one with the id, or the newest that is valid. NULL when there is none, or one that may be newer. */
-static struct backup *
-find_backup(const struct backup_list *list, const char *id, struct gsp_error *err)
-{
-    if (id != NULL)
-        return backup_list_find(list, id);
-    for (size_t i = 0; i < list->n; i++) {
-        struct backup *b = &list->backups[i];
-        if (backup_is_valid(b))
-            return b;
-        if (b->unread) {
-            /* An older one must not come back in its place because the storage failed just now. */
-            (void)gsp_fail(err, GSP_E_IO, 0,
-                "the control file of backup %s could not be read, and it may be the newest valid one", b->id);
-            (void)gsp_hint(err, "the warning above says why; try again, or choose an older backup with -i");
-            return NULL;
-        }
-        log_warning("Skipping backup %s, because it has non-valid status: %s", b->id, backup_status_name(b->status));
-    }
-    return NULL;
-}
-
 static int
 choose_backup(struct restore *r, struct backup **ret, struct gsp_error *err)
 {
-    const char *id = r->opts->id;
-    struct backup *b = find_backup(&r->list, id, err);
-    if (err->code != 0)
-        return err->code;
-    if (b == NULL && id != NULL)
-        return gsp_fail(err, GSP_E_NOENT, 0, "Requested backup %s is not found.", id);
-    if (b == NULL) {
-        (void)gsp_fail(err, GSP_E_NOENT, 0, "Backup satisfying target options is not found.");
-        return gsp_hint(
-            err, "there is no valid backup of instance '%s'; see 'gs_probackup show' for their states", r->e->instance);
-    }
+    struct backup *b = NULL;
+    int rc = recovery_target_choose(
+        &r->e->repo, r->e->instance, &r->list, &r->opts->target, r->opts->id, &b, err);
+    if (rc != 0)
+        return rc;
     int may_heal = b->status == BACKUP_ORPHAN || b->status == BACKUP_CORRUPT;
     if (!backup_is_valid(b) && !(may_heal && (!r->opts->no_validate || r->opts->force))) {
         (void)gsp_fail(err, GSP_E_CORRUPT, 0, "Backup %s has status: %s", b->id, backup_status_name(b->status));
@@ -254,21 +251,12 @@ choose_chain(struct restore *r, const struct backup *b, struct gsp_error *err)
     struct gsp_error ignored = {0};
     int rc = backup_chain(&r->list, b, &r->backups, &r->n, err);
     if (rc == GSP_E_NOENT) {
-        (void)orphan_descendants(r->e, &r->list, err->where, &ignored);
+        if (!r->only_look)
+            (void)orphan_descendants(r->e, &r->list, err->where, &ignored);
         return gsp_hint(err, "choose another backup with -i; 'gs_probackup show' tells which are valid");
     }
     for (size_t i = 0; i < r->n && rc == 0; i++)
         rc = stored_backup_check_version(r->backups[i], err);
-    return rc;
-}
-
-/* Oldest first, as everybody who locks a chain. */
-static int
-lock_chain(struct restore *r, struct backup_lock **locks, struct gsp_error *err)
-{
-    int rc = 0;
-    for (size_t i = r->n; i-- > 0 && rc == 0;)
-        rc = backup_lock_shared(&r->e->repo, r->e->instance, r->backups[i], &locks[i], err);
     return rc;
 }
 
@@ -314,7 +302,9 @@ settle_validity(struct restore *r, struct gsp_error *err)
 static int
 open_chain(struct restore *r, struct gsp_error *err)
 {
-    int rc = chain_open_some(&r->chain, r->e, r->backups, r->n, is_restored, r, err);
+    int rc = external_dirs_parse(r->backups[0]->external_dirs, &r->external, err);
+    if (rc == 0)
+        rc = chain_open_some(&r->chain, r->e, r->backups, r->n, is_restored, r, err);
     for (size_t k = 0; rc == 0 && k < r->chain.n; k++) {
         const struct stored_backup *sb = &r->chain.members[k];
         for (size_t i = 0; rc == 0 && i < sb->n_codecs; i++) {
@@ -330,6 +320,13 @@ open_chain(struct restore *r, struct gsp_error *err)
 }
 
 static int
+prepare_recovery(struct restore *r, struct gsp_error *err)
+{
+    struct gsp_recovery plan = recovery_plan(r->e, &r->opts->target, r->backups[0]);
+    return recovery_prepare(r->e, r->dialect, &r->cluster, &plan, r->backups[0], &r->recovery, err);
+}
+
+static int
 restore_locked(struct restore *r, int in_place, struct gsp_error *err)
 {
     int rc = settle_validity(r, err);
@@ -340,10 +337,14 @@ restore_locked(struct restore *r, int in_place, struct gsp_error *err)
     if (rc == 0)
         rc = restore_wal_check(r, err);
     if (rc == 0)
+        rc = prepare_recovery(r, err);
+    if (rc == 0)
         rc = restore_target_open(
             &r->target, r->e, r->opts, in_place, &r->chain.members[0], r->dialect, &r->cluster, err);
     if (rc == 0 && in_place)
         rc = inplace_open(r, r->opts->incremental, err);
+    if (rc == 0 && !r->target.unfinished)
+        rc = restore_room_check(r, err);
     return rc == 0 ? restore_all(r, err) : rc;
 }
 
@@ -359,7 +360,7 @@ restore_chosen(struct restore *r, int in_place, struct gsp_error *err)
     auto_free struct backup_lock **locks = calloc(r->n, sizeof *locks);
     if (locks == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    rc = lock_chain(r, locks, err);
+    rc = chain_lock_shared(r->e, r->backups, r->n, locks, err);
     if (rc == 0)
         rc = restore_locked(r, in_place, err);
     inplace_close(r);
@@ -368,6 +369,77 @@ restore_chosen(struct restore *r, int in_place, struct gsp_error *err)
     for (size_t i = 0; i < r->n; i++)
         backup_unlock(locks[i]);
     return rc;
+}
+
+/* A part of a restore that would fail: the plan keeps why, and whoever asked goes on. Returns 0, 1 for a refusal, or a
+ * code. */
+static int
+look_at(struct restore_plan *plan, int rc, struct gsp_error *problem, struct gsp_error *err)
+{
+    if (rc >= 0)
+        return 0;
+    rc = restore_plan_refuse(plan, problem, err);
+    gsp_error_clear(problem);
+    return rc == 0 ? 1 : rc;
+}
+
+/* The places, and the room there. */
+static int
+look_at_target(struct restore *r, int in_place, struct restore_plan *plan, struct gsp_error *err)
+{
+    struct gsp_error problem = {0};
+    int rc = restore_target_open(
+        &r->target, r->e, r->opts, in_place, &r->chain.members[0], r->dialect, &r->cluster, &problem);
+    if (rc == 0 && in_place)
+        rc = inplace_open(r, r->opts->incremental, &problem);
+    rc = look_at(plan, rc, &problem, err);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    rc = restore_room_measure(r, &plan->room, err);
+    /* What an unfinished restore left is removed first, and makes room nobody can count yet. */
+    if (rc == 0 && !r->target.unfinished)
+        rc = look_at(plan, restore_room_verdict(&plan->room, &problem), &problem, err);
+    return rc < 0 ? rc : 0;
+}
+
+int
+restore_look(struct restore *r, struct restore_plan *plan, struct gsp_error *err)
+{
+    struct gsp_error problem = {0};
+    struct backup *b = NULL;
+    int in_place = restore_target_check_destination(r->e, r->opts, &problem);
+    int has_target = look_at(plan, in_place, &problem, err);
+    if (has_target < 0)
+        return has_target;
+    int rc = choose_backup(r, &b, &problem);
+    if (rc == 0)
+        rc = choose_chain(r, b, &problem);
+    rc = look_at(plan, rc, &problem, err);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    rc = dialect_of_backup(r->e, r->backups[0], &r->dialect, &r->cluster, &problem);
+    if (rc == 0)
+        rc = open_chain(r, &problem);
+    rc = look_at(plan, rc, &problem, err);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    rc = look_at(plan, restore_wal_check(r, &problem), &problem, err);
+    if (rc >= 0)
+        rc = look_at(plan, prepare_recovery(r, &problem), &problem, err);
+    return rc >= 0 && has_target == 0 ? look_at_target(r, in_place, plan, err) : rc < 0 ? rc : 0;
+}
+
+void
+restore_close(struct restore *r)
+{
+    inplace_close(r);
+    restore_target_close(&r->target);
+    chain_close(&r->chain);
+    external_dirs_free(&r->external);
+    recovery_free(&r->recovery);
+    free(r->order);
+    free((void *)r->backups);
+    backup_list_clear(&r->list);
 }
 
 int
@@ -384,8 +456,6 @@ restore_run(struct engine *e, const struct restore_options *opts, struct gsp_err
             log_warning("%" PRIu64 " file(s) were restored with damage", bad);
         log_info("Restore of backup %s completed.", r.backups[0]->id);
     }
-    free(r.order);
-    free((void *)r.backups);
-    backup_list_clear(&r.list);
+    restore_close(&r);
     return rc;
 }

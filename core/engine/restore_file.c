@@ -253,7 +253,8 @@ write_file(struct restore *r, struct chain_reader *in, struct page_batch *pages,
     if (rc != 0)
         return rc < 0 ? rc : 0;
     /* Made anew, so that nothing that others put here is written through; without setuid bits out of a list. */
-    rc = store_put_begin(&r->target.store, path, f->mode & 0777, GSP_PUT_EXCL, &put, err);
+    struct store *s = restore_target_store(&r->target, f->external_dir_num);
+    rc = store_put_begin(s, path, f->mode & 0777, GSP_PUT_EXCL, &put, err);
     if (rc == GSP_E_EXIST)
         return gsp_hint(err, "the directory was empty before: let nothing else write there, and restore again");
     if (rc == 0)

@@ -5,20 +5,25 @@
 #define ENGINE_RESTORE_FILE_H
 
 #include "core/engine/chain.h"
+#include "core/engine/external.h"
 #include "core/engine/inplace.h"
 #include "core/engine/jobs.h"
 #include "core/engine/progress.h"
+#include "core/engine/recovery.h"
 #include "core/engine/restore_target.h"
 
 struct restore {
     struct engine *e;
     const struct restore_options *opts;
+    int only_look; /* restore_look: nothing may be changed */
     struct backup_list list;
     const struct backup **backups; /* [0] is what is restored, the last one FULL */
     size_t n;
     struct chain chain; /* of these; in the list of the backup: what is restored, but not the control file */
+    struct external_dirs external; /* of the backup */
     struct restore_target target;
     struct inplace inplace;
+    struct recovery recovery;
     const struct gsp_dialect_ops *dialect;
     struct gsp_cluster cluster;
     struct file_entry control; /* comes last */

@@ -10,6 +10,8 @@
 
 #define RESTORE_MARK "gs_probackup.unfinished_restore"
 #define RESTORE_OWNER RESTORE_MARK ".owner"
+/* The places of external directories that are written to, one a line. */
+#define RESTORE_EXTERNAL RESTORE_MARK ".external"
 /* Behind the name of the control file: that of the cluster that is restored in place, from its first change on. */
 #define CONTROL_ASIDE_SUFFIX ".pbk.bak"
 

@@ -12,6 +12,7 @@
 #include "core/base/number.h"
 #include "core/base/path.h"
 #include "core/engine/backup_start.h"
+#include "core/engine/external_target.h"
 #include "core/engine/restore_mark.h"
 
 enum { TABLESPACE_MAP_MAX = 16 * 1024 * 1024 };
@@ -147,97 +148,6 @@ is_linked(struct restore_target *t, const char *oid, const char *location)
            strcmp(target, location) == 0;
 }
 
-uint64_t
-restore_size(const struct stored_backup *sb, const struct file_entry *f)
-{
-    if (f->is_datafile && f->n_blocks > 0)
-        return (uint64_t)f->n_blocks * sb->page_size;
-    return f->size > 0 ? (uint64_t)f->size : 0;
-}
-
-/* Sizes that a list states may be absurd; a sum that wraps around would look like very little. */
-static uint64_t
-sum_of(uint64_t a, uint64_t b)
-{
-    return b < INT64_MAX - a ? a + b : INT64_MAX;
-}
-
-uint64_t
-restore_bytes_needed(const struct stored_backup *sb)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < sb->list.n; i++)
-        bytes = sum_of(bytes, restore_size(sb, &sb->list.entries[i]));
-    return bytes;
-}
-
-/* What a file will take on the medium: less than its size where its holes stay holes. */
-static uint64_t
-room_of(const struct stored_backup *sb, const struct file_entry *f)
-{
-    char path[PATH_SIZE];
-    struct gsp_stat st;
-    struct gsp_error ignored = {0};
-    uint64_t size = restore_size(sb, f);
-    if (f->is_datafile || f->size <= SPARSE_FILE_MIN || stored_path(sb, f, path, &ignored) != 0 ||
-        store_stat(&sb->e->repo, path, &st, &ignored) != 0)
-        return size;
-    return st.holes < size ? size - st.holes : 0;
-}
-
-/* Does the file lie in the tablespace, "<root>/<oid>/"? */
-static int
-is_in_space(const struct file_entry *f, const char *root, const char *oid)
-{
-    size_t root_len = strlen(root), oid_len = strlen(oid);
-    return strncmp(f->path, root, root_len) == 0 && f->path[root_len] == '/' &&
-           strncmp(f->path + root_len + 1, oid, oid_len) == 0 && f->path[root_len + 1 + oid_len] == '/';
-}
-
-/* Room for the part of the backup that one tablespace takes. */
-static uint64_t
-room_in_space(const struct restore_target *t, const struct stored_backup *sb, const char *oid)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < sb->list.n; i++)
-        if (is_in_space(&sb->list.entries[i], t->dialect->tablespace_root, oid))
-            bytes = sum_of(bytes, room_of(sb, &sb->list.entries[i]));
-    return bytes;
-}
-
-/* Room for what is in no tablespace of its own. */
-static uint64_t
-room_in_pgdata(const struct restore_target *t, const struct stored_backup *sb)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < sb->list.n; i++) {
-        size_t k = 0;
-        while (k < t->n_spaces && !is_in_space(&sb->list.entries[i], t->dialect->tablespace_root, t->spaces[k].oid))
-            k++;
-        if (k == t->n_spaces)
-            bytes = sum_of(bytes, room_of(sb, &sb->list.entries[i]));
-    }
-    return bytes;
-}
-
-static int
-check_room(struct store *s, uint64_t need, uint64_t there, struct gsp_error *err)
-{
-    char have[24], want[24];
-    struct gsp_space space = {.struct_size = sizeof space};
-    if (s->ops->space == NULL || (there > 0 && need <= there))
-        return 0;
-    need -= there;
-    int rc = s->ops->space(s->handle, "", &space, err);
-    if (rc != 0 || space.free_bytes > need)
-        return rc;
-    format_size_pretty((int64_t)space.free_bytes, have, sizeof have);
-    format_size_pretty((int64_t)need, want, sizeof want);
-    (void)gsp_fail(err, GSP_E_NOSPC, 0, "not enough disk space to restore into '%s': %s are free, %s are needed",
-        s->root, have, want);
-    return gsp_hint(err, "make room, or restore to a larger file system with -D and -T");
-}
-
 static const char *
 map_location(const struct restore_options *opts, const char *location)
 {
@@ -248,7 +158,8 @@ map_location(const struct restore_options *opts, const char *location)
 }
 
 static int
-check_mappings(const struct restore_options *opts, const struct tablespace *spaces, size_t n, struct gsp_error *err)
+check_mappings(const struct restore_options *opts, const struct tablespace *spaces, size_t n, const char *backup_dirs,
+    struct gsp_error *err)
 {
     for (size_t i = 0; i < opts->n_mappings; i++) {
         size_t at = 0;
@@ -256,6 +167,11 @@ check_mappings(const struct restore_options *opts, const struct tablespace *spac
             at++;
         if (at < n)
             continue;
+        if (opts->mappings[i].is_external) { /* of a tablespace it does what -T does */
+            if (external_mapping_check(opts->mappings[i].from, backup_dirs, err) != 0)
+                return err->code;
+            continue;
+        }
         (void)gsp_fail(err, GSP_E_USAGE, 0,
             "--tablespace-mapping option's old directory doesn't have an entry in tablespace_map file: \"%s\"",
             opts->mappings[i].from);
@@ -331,7 +247,7 @@ open_spaces(
     else
         *err = missing;
     if (rc == 0)
-        rc = check_mappings(opts, spaces, n, err);
+        rc = check_mappings(opts, spaces, n, sb->b->external_dirs, err);
     if (rc == 0 && n > 0) {
         t->spaces = calloc(n, sizeof *t->spaces);
         if (t->spaces == NULL)
@@ -341,15 +257,6 @@ open_spaces(
         rc = open_space(t, opts, &spaces[i], err);
     tablespaces_free(spaces, n);
     return rc;
-}
-
-int
-restore_target_check_room(struct restore_target *t, const struct stored_backup *sb, struct gsp_error *err)
-{
-    int rc = 0;
-    for (size_t i = 0; i < t->n_spaces && rc == 0; i++)
-        rc = check_room(&t->spaces[i].store, room_in_space(t, sb, t->spaces[i].oid), t->spaces[i].there, err);
-    return rc == 0 ? check_room(&t->store, room_in_pgdata(t, sb), t->there, err) : rc;
 }
 
 int
@@ -367,8 +274,7 @@ restore_target_open(struct restore_target *t, struct engine *e, const struct res
         rc = check_unfinished(t, cluster->system_id, err);
     if (rc == 0)
         rc = open_spaces(t, opts, sb, err);
-    /* What is removed first makes room nobody can count yet. */
-    return rc == 0 && !t->unfinished && !t->in_place ? restore_target_check_room(t, sb, err) : rc;
+    return rc == 0 ? external_targets_open(t, opts, sb->b->external_dirs, err) : rc;
 }
 
 void
@@ -381,10 +287,17 @@ restore_target_close(struct restore_target *t)
         free(t->spaces[i].location);
     }
     free(t->spaces);
+    external_targets_close(t);
     if (t->store.ops != NULL)
         store_close(&t->store);
     plugin_free_options(t->store_opts);
     memset(t, 0, sizeof *t);
+}
+
+struct store *
+restore_target_store(struct restore_target *t, int32_t external_dir_num)
+{
+    return external_dir_num > 0 ? &t->externals[external_dir_num - 1].store : &t->store;
 }
 
 struct restore_tablespace *
@@ -435,18 +348,20 @@ restore_target_clear(struct restore_target *t, struct gsp_error *err)
     if (rc != 0 || !t->unfinished)
         return rc;
     log_warning("'%s' holds an unfinished restore of this cluster; what it left is removed first", t->store.root);
-    /* The tablespaces first: their links are how we know that they are ours. */
+    /* The other places first: their links, and the claim, are how we know that they are ours. */
     for (size_t i = 0; i < t->n_spaces && rc == 0; i++)
         if (t->spaces[i].linked)
             rc = clear_space(t, &t->spaces[i].store, err);
+    if (rc == 0)
+        rc = external_targets_clear(t, err);
     return rc == 0 ? restore_mark_clear(&t->store, err) : rc;
 }
 
 static int
-make_dir(struct restore_target *t, const char *path, struct gsp_error *err)
+make_dir(struct restore_target *t, struct store *s, const char *path, struct gsp_error *err)
 {
     struct gsp_error problem = {0};
-    int rc = store_mkdir(&t->store, path, 0700, 0, &problem);
+    int rc = store_mkdir(s, path, 0700, 0, &problem);
     if (rc == 0 || (rc == GSP_E_EXIST && t->in_place)) /* what is no directory was removed */
         return 0;
     *err = problem;
@@ -456,7 +371,7 @@ make_dir(struct restore_target *t, const char *path, struct gsp_error *err)
 int
 restore_target_prepare(struct restore_target *t, struct stored_backup *sb, struct gsp_error *err)
 {
-    int rc = 0;
+    int rc = external_targets_make(t, err);
     /* The list is sorted by path: parents come before their children. */
     for (size_t i = 0; i < sb->list.n && rc == 0; i++) {
         const struct file_entry *f = &sb->list.entries[i];
@@ -466,9 +381,9 @@ restore_target_prepare(struct restore_target *t, struct stored_backup *sb, struc
         if (f->encoded && !path_decode(f->path, &decoded))
             return gsp_fail(err, GSP_E_CORRUPT, 0, "malformed name in the file list: '%s'", f->path);
         const char *path = decoded != NULL ? decoded : f->path;
-        const struct restore_tablespace *space = restore_target_space(t, path);
+        const struct restore_tablespace *space = f->external_dir_num == 0 ? restore_target_space(t, path) : NULL;
         if (space == NULL)
-            rc = make_dir(t, path, err);
+            rc = make_dir(t, restore_target_store(t, f->external_dir_num), path, err);
         else if (!t->in_place || !space->linked)
             rc = make_space(t, space, path, err);
     }
@@ -488,13 +403,14 @@ restore_target_set_modes(struct restore_target *t, struct stored_backup *sb, str
         if (!file_entry_is_dir(f))
             continue;
         /* The data directory itself is not listed; the server gives it and "base" the same mode. */
-        if (strcmp(f->path, "base") == 0)
+        if (strcmp(f->path, "base") == 0 && f->external_dir_num == 0)
             root_mode = f->mode & 0750;
         if ((f->mode & 07777) == 0700 && !t->in_place)
             continue; /* made so */
         if (f->encoded && !path_decode(f->path, &decoded))
             return gsp_fail(err, GSP_E_CORRUPT, 0, "malformed name in the file list: '%s'", f->path);
-        rc = t->store.ops->chmod(t->store.handle, decoded != NULL ? decoded : f->path, f->mode & 07777, err);
+        struct store *s = restore_target_store(t, f->external_dir_num);
+        rc = s->ops->chmod(s->handle, decoded != NULL ? decoded : f->path, f->mode & 07777, err);
     }
     return rc == 0 ? t->store.ops->chmod(t->store.handle, "", root_mode | 0700, err) : rc;
 }

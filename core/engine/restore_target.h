@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Where a backup is restored to: the data directory and the tablespaces. Everything that can be refused
- * is refused before the first write. */
+ * Where a backup is restored to: the data directory, the tablespaces and the external directories. Everything that can
+ * be refused is refused before the first write. */
 #ifndef ENGINE_RESTORE_TARGET_H
 #define ENGINE_RESTORE_TARGET_H
 
@@ -12,8 +12,15 @@ struct restore_tablespace {
     char *location; /* after mapping */
     struct store store;
     void *store_opts;
-    int linked;     /* in place: the data directory's own link leads there already */
-    uint64_t there; /* in place: bytes there that are kept or make room */
+    int linked;    /* in place: the data directory's own link leads there already */
+    uint64_t gain; /* in place: bytes there that are removed first */
+};
+
+struct external_target {
+    struct store store;
+    void *store_opts;
+    int claimed;   /* what is there was left by the unfinished restore */
+    uint64_t gain; /* in place: bytes there that are removed first */
 };
 
 struct restore_target {
@@ -23,10 +30,12 @@ struct restore_target {
     const struct gsp_dialect_ops *dialect;
     struct restore_tablespace *spaces;
     size_t n_spaces;
+    struct external_target *externals; /* that of external directory N is [N - 1]; none when they are skipped */
+    size_t n_externals;
     char tablespace_dir[64]; /* of the backup's cluster */
     int in_place;            /* what is there is made what it is to be */
     int unfinished;          /* not in place: it holds what an unfinished restore of this cluster left */
-    uint64_t there;          /* in place: bytes in the data directory that are kept or make room */
+    uint64_t gain;           /* in place: bytes in the data directory that are removed first */
 };
 
 /* restore_target_check_destination - the data directory must be ours, and missing, empty or left by an unfinished
@@ -36,13 +45,12 @@ int restore_target_check_destination(struct engine *e, const struct restore_opti
 /* restore_target_check_stopped - no server must run in the data directory. errors EXIST */
 int restore_target_check_stopped(struct store *s, const char *pid_file, struct gsp_error *err);
 /* restore_target_open - open all places, apply the tablespace mappings, check that they are empty (or left by an
- * unfinished restore of the same cluster) and have the room; in place inplace_open does that. Writes nothing.
- * errors EXIST NOSPC CONFIG USAGE */
+ * unfinished restore of the same cluster); in place inplace_open does that. Writes nothing. errors EXIST CONFIG USAGE */
 int restore_target_open(struct restore_target *t, struct engine *e, const struct restore_options *opts, int in_place,
     struct stored_backup *sb, const struct gsp_dialect_ops *dialect, const struct gsp_cluster *cluster,
     struct gsp_error *err);
-/* restore_target_check_room - for what is not there yet. errors NOSPC */
-int restore_target_check_room(struct restore_target *t, const struct stored_backup *sb, struct gsp_error *err);
+/* restore_target_store - of the place of external directory N, or for 0 of the data directory. */
+struct store *restore_target_store(struct restore_target *t, int32_t external_dir_num);
 /* restore_target_space - the tablespace whose link has this path in the data directory; NULL. */
 struct restore_tablespace *restore_target_space(const struct restore_target *t, const char *path);
 void restore_target_close(struct restore_target *t);
@@ -52,9 +60,5 @@ int restore_target_clear(struct restore_target *t, struct gsp_error *err);
 int restore_target_prepare(struct restore_target *t, struct stored_backup *sb, struct gsp_error *err);
 /* restore_target_set_modes - directories get their recorded modes, once their files are in. */
 int restore_target_set_modes(struct restore_target *t, struct stored_backup *sb, struct gsp_error *err);
-/* restore_bytes_needed - bytes of all files of a backup once restored. */
-uint64_t restore_bytes_needed(const struct stored_backup *sb);
-/* restore_size - bytes of one file of it. */
-uint64_t restore_size(const struct stored_backup *sb, const struct file_entry *f);
 
 #endif

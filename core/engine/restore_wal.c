@@ -12,9 +12,8 @@
 
 enum { WINDOW_BYTES = 1024 * 1024, SEGMENTS_MAX = 1 << 20 };
 
-/* The segments of a backup: numbers of the first and of the one behind the last. None for a backup that has them. */
-static int
-segments(const struct restore *r, uint64_t *ret_first, uint64_t *ret_end, struct gsp_error *err)
+int
+restore_wal_segments(const struct restore *r, uint64_t *ret_first, uint64_t *ret_end, struct gsp_error *err)
 {
     const struct backup *b = r->backups[0];
     uint32_t size = r->cluster.wal_segment_size;
@@ -54,7 +53,7 @@ restore_wal_check(const struct restore *r, struct gsp_error *err)
 {
     char name[WAL_SEGMENT_NAME_SIZE];
     uint64_t first, end;
-    int rc = segments(r, &first, &end, err);
+    int rc = restore_wal_segments(r, &first, &end, err);
     for (uint64_t s = first; s < end && rc == 0; s++) {
         name_segment(r, s, name);
         int there = is_archived(r, name, err);
@@ -110,7 +109,7 @@ restore_wal(struct restore *r, struct gsp_error *err)
 {
     char dir[PATH_SIZE], name[WAL_SEGMENT_NAME_SIZE];
     uint64_t first, end;
-    int rc = segments(r, &first, &end, err);
+    int rc = restore_wal_segments(r, &first, &end, err);
     if (rc != 0 || first == end)
         return rc;
     (void)snprintf(dir, sizeof dir, "wal/%s", r->e->instance);

@@ -8,6 +8,7 @@
 
 #include "core/base/cleanup.h"
 #include "core/base/log.h"
+#include "core/base/path.h"
 #include "core/base/timestamp.h"
 
 enum { DAY_SECONDS = 86400 };
@@ -51,22 +52,12 @@ retention_close(struct retention *r)
 
 /* ---- the backups --------------------------------------------------------------------------------- */
 
-static struct backup *
-find_dir(const struct backup_list *list, const char *dir)
-{
-    for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->backups[i].dir, dir) == 0)
-            return &list->backups[i];
-    return NULL;
-}
-
 /* Under its lock it is read again: its process may have completed it just now. */
-static int
-settle_one(struct engine *e, const struct backup *b, struct gsp_error *err)
+int
+settle_backup(struct engine *e, struct backup *b, struct gsp_error *err)
 {
     struct backup_lock *lock = NULL;
     struct gsp_error problem = {0};
-    auto_backup_list now = {0};
     int rc = backup_lock_exclusive(&e->repo, e->instance, b, &lock, &problem);
     if (rc == GSP_E_LOCKED || rc == GSP_E_NOENT)
         return 0;
@@ -74,14 +65,12 @@ settle_one(struct engine *e, const struct backup *b, struct gsp_error *err)
         *err = problem;
         return rc;
     }
-    rc = backup_list_read(&e->repo, e->instance, &now, err);
-    struct backup *again = rc == 0 ? find_dir(&now, b->dir) : NULL;
-    if (again != NULL && again->status == BACKUP_RUNNING) {
-        log_warning("Backup %s has status RUNNING and its process is gone, change it to ERROR", again->id);
-        rc = backup_set_status(&e->repo, e->instance, again, BACKUP_ERROR, err);
-    }
+    rc = backup_reread(&e->repo, e->instance, b, err);
+    int is_left = rc == 0 && b->status == BACKUP_RUNNING;
+    if (is_left)
+        rc = backup_set_status(&e->repo, e->instance, b, BACKUP_ERROR, err);
     backup_unlock(lock);
-    return rc;
+    return rc == 0 ? is_left : rc;
 }
 
 int
@@ -89,10 +78,12 @@ settle_running(struct engine *e, struct gsp_error *err)
 {
     auto_backup_list list = {0};
     int rc = backup_list_read(&e->repo, e->instance, &list, err);
-    for (size_t i = 0; i < list.n && rc == 0; i++)
-        if (list.backups[i].status == BACKUP_RUNNING)
-            rc = settle_one(e, &list.backups[i], err);
-    return rc;
+    for (size_t i = 0; i < list.n && rc >= 0; i++) {
+        rc = list.backups[i].status == BACKUP_RUNNING ? settle_backup(e, &list.backups[i], err) : 0;
+        if (rc > 0)
+            log_warning("Backup %s has status RUNNING and its process is gone, change it to ERROR", list.backups[i].id);
+    }
+    return rc < 0 ? rc : 0;
 }
 
 static int
@@ -424,6 +415,31 @@ merge(struct retention *r, size_t *ret_n, struct gsp_error *err)
     return 0;
 }
 
+/* A merge that was interrupted behind its switch leaves nothing that a policy would merge, and the old chain. */
+static int
+finish_merges(struct engine *e, struct gsp_error *err)
+{
+    auto_listing names = {0};
+    char path[PATH_SIZE];
+    if (!path_join(path, "backups", e->instance))
+        return gsp_fail(err, GSP_E_BUG, 0, "the name of an instance is too long");
+    int rc = store_list(&e->repo, path, &names, err);
+    for (size_t i = 0; i < names.n && rc == 0; i++) {
+        const char *name = names.entries[i].name;
+        struct gsp_error problem = {0};
+        if (strncmp(name, MERGE_ASIDE_PREFIX, strlen(MERGE_ASIDE_PREFIX)) != 0)
+            continue;
+        int merged = merge_run(e, name + strlen(MERGE_ASIDE_PREFIX), &problem);
+        if (merged != 0 && is_refusal(merged)) {
+            log_warning("The merge of backup %s is not finished: %s", name + strlen(MERGE_ASIDE_PREFIX), problem.msg);
+        } else if (merged != 0) {
+            *err = problem;
+            rc = merged;
+        }
+    }
+    return rc;
+}
+
 /* ---- the command --------------------------------------------------------------------------------- */
 
 /* How the catalog would be after what a dry run leaves out. */
@@ -444,6 +460,17 @@ think_gone(struct retention *r, const struct retention_options *opts)
     }
 }
 
+/* Whoever runs this every night must hear that the catalog is not thinned out. */
+static int
+fail_unread(const struct retention *r, struct gsp_error *err)
+{
+    (void)gsp_fail(err, GSP_E_IO, 0,
+        "Backup %s could not be read, and nobody knows what it is based on: nothing is deleted or merged",
+        r->unread->id);
+    return gsp_hint(err, "see why %s/backups/%s/%s/backup.control cannot be read, then repeat the command",
+        r->e->repo.root, r->e->instance, r->unread->dir);
+}
+
 /* What the verdicts ask for. */
 static int
 carry_out(struct retention *r, const struct retention_options *opts, struct gsp_error *err)
@@ -454,6 +481,8 @@ carry_out(struct retention *r, const struct retention_options *opts, struct gsp_
         rc = purge(r, &deleted, err);
     if (rc == 0 && do_it && r->unread == NULL && opts->merge_expired && to_merge > 0)
         rc = merge(r, &merged, err);
+    if (rc == 0 && !r->dry_run && r->unread != NULL)
+        rc = fail_unread(r, err);
     if (rc != 0)
         return rc;
     if (merged > 0)
@@ -478,8 +507,9 @@ evaluate(struct retention *r, const struct retention_options *opts, struct gsp_e
         log_warning("Retention policy is not set");
         return 0;
     }
-    if (r->unread != NULL)
-        log_warning("Backup %s could not be read, and nobody knows what it is based on: nothing is deleted or merged",
+    if (r->unread != NULL && r->dry_run)
+        log_warning(
+            "Backup %s could not be read, and nobody knows what it is based on: nothing would be deleted or merged",
             r->unread->id);
     report(r, opts);
     return carry_out(r, opts, err);
@@ -505,10 +535,13 @@ int
 retention_run(struct engine *e, const struct retention_options *opts, struct gsp_error *err)
 {
     struct retention r __attribute__((cleanup(retention_close))) = {0};
+    int by_policy = opts->delete_expired || opts->merge_expired;
     int rc = retention_open(&r, e, opts->dry_run, err);
+    if (rc == 0 && by_policy && !opts->dry_run)
+        rc = finish_merges(e, err);
     if (rc == 0)
         rc = retention_look(&r, err);
-    if (rc == 0 && (opts->delete_expired || opts->merge_expired))
+    if (rc == 0 && by_policy)
         rc = evaluate(&r, opts, err);
     return rc == 0 && opts->delete_wal ? purge_wal(&r, opts, err) : rc;
 }

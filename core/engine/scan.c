@@ -16,10 +16,12 @@ enum {
 };
 
 struct walk {
-    struct data_side *side;
+    struct store *store;
+    struct data_side *side;               /* of a cluster: its dialect says what entries are */
+    const struct external_scan *external; /* else */
     struct source_list *list;
     uint32_t flags;
-    int quiet, encoded_names;
+    int quiet;
     unsigned n_links; /* to directories, that were followed */
     /* Identity of the directories from the root down to the current one: a link back into them is a loop. */
     struct {
@@ -70,10 +72,16 @@ listed_path(struct walk *w, const char *path, struct file_entry *to, struct gsp_
         if (check_encoded(encoded, err) != 0)
             return err->code;
         to->encoded = 1;
-        w->encoded_names = 1;
+        w->list->has_encoded = 1;
     }
     to->path = arena_strdup(w->list->arena, encoded != NULL ? encoded : path);
     return to->path != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+}
+
+static int32_t
+number_of(const struct walk *w)
+{
+    return w->external != NULL ? w->external->number : 0;
 }
 
 static int
@@ -86,7 +94,8 @@ add_directory(
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     list->dirs = dirs;
     struct file_entry *d = &dirs[list->n_dirs];
-    *d = (struct file_entry){.mode = st->mode, .compress_alg = "none", .db_oid = class->db_oid};
+    *d = (struct file_entry){
+        .mode = st->mode, .compress_alg = "none", .db_oid = class->db_oid, .external_dir_num = number_of(w)};
     int rc = listed_path(w, path, d, err);
     list->n_dirs += rc == 0;
     return rc;
@@ -111,6 +120,7 @@ add_file(
     f->entry.compress_alg = "none";
     f->entry.db_oid = class->db_oid;
     f->entry.segment = class->segment;
+    f->entry.external_dir_num = number_of(w);
     f->entry.is_datafile = class->action == GSP_CLASS_PAGES;
     if (listed_path(w, path, &f->entry, err) != 0)
         return err->code;
@@ -124,12 +134,15 @@ add_file(
     return 0;
 }
 
+/* A path in a message: below the data directory as it is, else with its root before it. */
+#define SHOWN(w, path) (w)->external != NULL ? (w)->store->root : "", (w)->external != NULL ? "/" : "", path
+
 static void
 report_link(struct walk *w, const char *path, const struct gsp_class *class)
 {
     char target[PATH_SIZE];
     struct gsp_error ignored = {0};
-    struct store *s = &w->side->store;
+    struct store *s = w->store;
     if (w->quiet || s->ops->readlink == NULL || s->ops->readlink(s->handle, path, target, sizeof target, &ignored) != 0)
         return;
     if (target[0] != '/' || path_is_same_or_below(target, s->root))
@@ -137,7 +150,7 @@ report_link(struct walk *w, const char *path, const struct gsp_class *class)
     if (class->action == GSP_CLASS_TABLESPACE)
         log_info("Tablespace %s at '%s' is part of the backup", path_base(path), target);
     else
-        log_info("Link '%s' leads to '%s', which is backed up in its place", path, target);
+        log_info("Link '%s%s%s' leads to '%s', which is backed up in its place", SHOWN(w, path), target);
 }
 
 static int walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struct gsp_error *err);
@@ -152,15 +165,25 @@ leads_back(const struct walk *w, const struct gsp_stat *st)
     return 0;
 }
 
+/* What the directory is that an external one must not lead into; NULL. */
+static const char *
+barrier_at(const struct walk *w, const struct gsp_stat *st)
+{
+    for (size_t i = 0; w->external != NULL && i < w->external->n_barriers; i++)
+        if (w->external->barriers[i].dev == st->dev && w->external->barriers[i].ino == st->ino)
+            return w->external->barriers[i].what;
+    return NULL;
+}
+
 static int
 visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct gsp_class *class, struct gsp_error *err)
 {
     char path[PATH_SIZE];
     if (!path_join(path, dir, e->name))
-        return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "path too long below '%s/%s'", w->side->store.root, dir);
+        return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "path too long below '%s/%s'", w->store->root, dir);
     if (class->action == GSP_CLASS_SKIP) {
         if (!w->quiet && (e->st.type == GSP_FILE_OTHER || e->st.type == GSP_FILE_DANGLING))
-            log_warning("Skip '%s': %s", path,
+            log_warning("Skip '%s%s%s': %s", SHOWN(w, path),
                 e->st.type == GSP_FILE_DANGLING ? "the link leads nowhere" : "neither a regular file nor a directory");
         return 0;
     }
@@ -170,12 +193,18 @@ visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct 
         return add_file(w, path, &e->st, class, err);
     if (leads_back(w, &e->st)) {
         if (!w->quiet)
-            log_warning("Skip '%s': the link leads back to a directory it lies in", path);
+            log_warning("Skip '%s%s%s': the link leads back to a directory it lies in", SHOWN(w, path));
+        return 0;
+    }
+    const char *barrier = barrier_at(w, &e->st);
+    if (barrier != NULL) {
+        if (!w->quiet)
+            log_warning("Skip '%s%s%s': it is %s", SHOWN(w, path), barrier);
         return 0;
     }
     if ((e->st.flags & GSP_STAT_LINK) && ++w->n_links > LINKS_MAX) {
         (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "more than %d links to directories, the last one is '%s/%s'",
-            LINKS_MAX, w->side->store.root, path);
+            LINKS_MAX, w->store->root, path);
         return gsp_hint(err, "links are followed, and what they lead to is stored once for each of them");
     }
     int rc = add_directory(w, path, &e->st, class, err);
@@ -189,10 +218,25 @@ enter(struct walk *w, const char *dir, const struct gsp_stat *st, struct gsp_err
 {
     if (w->depth == DEPTH_MAX)
         return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "directories are nested more than %d deep at '%s/%s'", DEPTH_MAX,
-            w->side->store.root, dir);
+            w->store->root, dir);
     w->ancestors[w->depth].dev = st->dev;
     w->ancestors[w->depth].ino = st->ino;
     w->depth++;
+    return 0;
+}
+
+static int
+classify(struct walk *w, const char *dir, const struct gsp_dirent *entries, uint32_t n, struct gsp_class *classes,
+    struct gsp_error *err)
+{
+    if (w->external == NULL)
+        return w->side->dialect->classify(&w->side->cluster, w->flags, dir, entries, n, classes, err);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t type = entries[i].st.type;
+        classes[i].action = type == GSP_FILE_DIRECTORY ? GSP_CLASS_DESCEND
+                            : type == GSP_FILE_REGULAR ? GSP_CLASS_COPY
+                                                       : GSP_CLASS_SKIP;
+    }
     return 0;
 }
 
@@ -208,7 +252,7 @@ walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struc
     struct gsp_error listing_err = {0};
     rc = cancel_check(err);
     if (rc == 0)
-        rc = store_list(&w->side->store, dir, &listing, &listing_err);
+        rc = store_list(w->store, dir, &listing, &listing_err);
     if (rc == GSP_E_NOENT && dir[0] != '\0') {
         /* A database that was dropped between listing its parent and now. */
         w->depth--;
@@ -223,7 +267,7 @@ walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struc
             return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
         for (size_t i = 0; i < listing.n; i++)
             entries[i] = (struct gsp_dirent){.name = listing.entries[i].name, .st = listing.entries[i].st};
-        rc = w->side->dialect->classify(&w->side->cluster, w->flags, dir, entries, (uint32_t)listing.n, classes, err);
+        rc = classify(w, dir, entries, (uint32_t)listing.n, classes, err);
     }
     for (size_t i = 0; i < listing.n && rc == 0; i++)
         rc = visit(w, dir, &entries[i], &classes[i], err);
@@ -231,27 +275,41 @@ walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struc
     return rc;
 }
 
+/* From the root on. Once per backup it is said that names are encoded. */
+static int
+walk_all(struct walk *w, struct gsp_error *err)
+{
+    struct gsp_stat st;
+    int had_encoded = w->list->has_encoded;
+    int rc = store_stat(w->store, "", &st, err);
+    if (rc == 0)
+        rc = walk_directory(w, "", &st, err);
+    if (rc == 0 && w->list->has_encoded && !had_encoded && !w->quiet)
+        log_warning(
+            "Some file names hold quotes, commas, control characters or bytes that are not UTF-8; they are stored "
+            "percent-encoded, which the stock gs_probackup does not undo");
+    return rc;
+}
+
 int
 scan_source(struct data_side *side, uint32_t flags, int quiet, struct source_list *ret, struct gsp_error *err)
 {
     struct source_list list = {.arena = arena_new()};
-    struct walk w = {.side = side, .list = &list, .flags = flags, .quiet = quiet};
-    struct gsp_stat st;
-    int rc = list.arena != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
-    if (rc == 0)
-        rc = store_stat(&side->store, "", &st, err);
-    if (rc == 0)
-        rc = walk_directory(&w, "", &st, err);
+    struct walk w = {.store = &side->store, .side = side, .list = &list, .flags = flags, .quiet = quiet};
+    int rc = list.arena != NULL ? walk_all(&w, err) : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     if (rc != 0) {
         source_list_clear(&list);
         return rc;
     }
-    if (w.encoded_names && !quiet)
-        log_warning(
-            "Some file names hold quotes, commas, control characters or bytes that are not UTF-8; they are stored "
-            "percent-encoded, which the stock gs_probackup does not undo");
     *ret = list;
     return 0;
+}
+
+int
+scan_external(const struct external_scan *scan, struct source_list *list, struct gsp_error *err)
+{
+    struct walk w = {.store = scan->store, .external = scan, .list = list, .quiet = scan->quiet};
+    return walk_all(&w, err);
 }
 
 void

@@ -30,11 +30,28 @@ struct source_list {
     size_t n_dirs, cap_dirs;
     uint64_t bytes; /* of all files */
     uint64_t holes; /* of them, what needs no room: see SPARSE_FILE_MIN */
+    int has_encoded; /* names were percent-encoded */
 };
 
 /* scan_source - walk a data directory. flags: GSP_CLASSIFY_*. quiet: no messages about links and names.
  * errors those of listing and CANCELLED */
 int scan_source(struct data_side *side, uint32_t flags, int quiet, struct source_list *ret, struct gsp_error *err);
+
+/* A directory that an external one must not lead into. */
+struct scan_barrier {
+    uint64_t dev, ino;
+    const char *what;
+};
+/* One external directory: every file is just bytes. */
+struct external_scan {
+    struct store *store;
+    int32_t number;
+    int quiet;
+    struct scan_barrier barriers[2];
+    size_t n_barriers;
+};
+/* scan_external - append its files and directories to what scan_source found. Errors as there. */
+int scan_external(const struct external_scan *scan, struct source_list *list, struct gsp_error *err);
 void source_list_clear(struct source_list *list);
 
 #endif

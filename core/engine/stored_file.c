@@ -88,7 +88,14 @@ stored_backup_close(struct stored_backup *sb)
     for (size_t i = 0; i < sb->n_codecs; i++)
         codec_close(&sb->codecs[i]);
     filelist_clear(&sb->list);
+    free(sb->external_numbers);
     memset(sb, 0, sizeof *sb);
+}
+
+static int32_t
+own_number(const struct stored_backup *sb, int32_t external_dir_num)
+{
+    return sb->external_numbers != NULL ? sb->external_numbers[external_dir_num - 1] : external_dir_num;
 }
 
 int
@@ -97,7 +104,7 @@ stored_path(const struct stored_backup *sb, const struct file_entry *f, char pat
     int n;
     if (f->external_dir_num > 0)
         n = snprintf(
-            path, PATH_SIZE, "%s/external_directories/externaldir%d/%s", sb->dir, f->external_dir_num, f->path);
+            path, PATH_SIZE, "%s/" EXTERNAL_DIR_FORMAT "/%s", sb->dir, own_number(sb, f->external_dir_num), f->path);
     else
         n = snprintf(path, PATH_SIZE, "%s/%s/%s", sb->dir, f->file_type == 1 ? "dssdata" : "database", f->path);
     return n < PATH_SIZE ? 0 : gsp_fail(err, GSP_E_CORRUPT, 0, "path too long in the file list: '%s'", f->path);

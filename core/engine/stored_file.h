@@ -16,6 +16,9 @@ struct stored_backup {
     const struct backup *b;
     char dir[4096];
     struct filelist list;
+    /* An older member of a chain, whose list has the numbers that external directories have in the newest: its own
+     * number of directory N is [N - 1]. NULL: the list has its own. */
+    int32_t *external_numbers;
     uint32_t page_size;
     struct codec codecs[STORED_CODECS_MAX];
     const char *codec_names[STORED_CODECS_MAX];

@@ -8,6 +8,7 @@
 #include "core/base/crc32c.h"
 #include "core/base/log.h"
 #include "core/base/path.h"
+#include "core/engine/chain.h"
 #include "core/engine/jobs.h"
 #include "core/engine/progress.h"
 #include "core/engine/stored_file.h"
@@ -323,6 +324,22 @@ fail_unread(const struct check *c, const struct backup *b, struct gsp_error *err
     return gsp_hint(err, "the warnings above name them and say why; try again once the storage answers");
 }
 
+/* What was found counts here, also where another command that works on the backup keeps it from being written. */
+static int
+set_verdict(struct engine *e, struct backup *b, enum backup_status status, struct gsp_error *err)
+{
+    struct gsp_error problem = {0};
+    int rc = backup_set_status(&e->repo, e->instance, b, status, &problem);
+    if (rc == GSP_E_LOCKED) {
+        log_warning("Status of backup %s is not changed to %s: %s", b->id, backup_status_name(status), problem.msg);
+        b->status = status;
+        return 0;
+    }
+    if (rc != 0)
+        *err = problem;
+    return rc;
+}
+
 int
 validate_backup(struct engine *e, struct backup *b, int skip_block_validation, int must_read, struct gsp_error *err)
 {
@@ -356,7 +373,7 @@ validate_backup(struct engine *e, struct backup *b, int skip_block_validation, i
         log_info("Backup %s data files are valid", b->id);
     else
         log_warning("Backup %s data files are corrupted", b->id);
-    return backup_set_status(&e->repo, e->instance, b, status, err);
+    return set_verdict(e, b, status, err);
 }
 
 /* ---- chains ------------------------------------------------------------------------------------ */
@@ -378,7 +395,7 @@ mark_orphan(
     /* An ancestor that could not be read just now may be as good as ever. */
     if (!orphaned || (culprit != NULL && culprit->unread))
         return 0;
-    return backup_set_status(&e->repo, e->instance, b, BACKUP_ORPHAN, err);
+    return set_verdict(e, b, BACKUP_ORPHAN, err);
 }
 
 int
@@ -406,7 +423,7 @@ check_ancestors(struct engine *e, struct backup_list *list, struct backup *b, st
         return mark_orphan(e, b, broken.where, NULL, err);
     if (rc == GSP_E_CORRUPT) {
         log_warning("%s", broken.msg);
-        return backup_is_valid(b) ? backup_set_status(&e->repo, e->instance, b, BACKUP_ORPHAN, err) : 0;
+        return backup_is_valid(b) ? set_verdict(e, b, BACKUP_ORPHAN, err) : 0;
     }
     if (rc != 0) {
         *err = broken;
@@ -452,11 +469,13 @@ precheck(struct engine *e, struct backup_list *list, struct backup *b, struct gs
             log_warning("Backup %s is being taken right now. Skip validation.", b->id);
             return -1;
         }
-        log_warning(
-            "Backup %s has status %s, change it to ERROR and skip validation", b->id, backup_status_name(b->status));
-        if (err->code == 0)
-            (void)backup_set_status(&e->repo, e->instance, b, BACKUP_ERROR, err);
-        return 0;
+        int settled = err->code == 0 ? settle_backup(e, b, err) : err->code;
+        if (settled < 0)
+            return settled;
+        if (settled > 0)
+            log_warning("Backup %s has status RUNNING, change it to ERROR and skip validation", b->id);
+        if (settled > 0)
+            return 0;
     }
     if (!is_checkable(b)) {
         log_warning("Backup %s has status %s. Skip validation.", b->id, backup_status_name(b->status));
@@ -483,17 +502,18 @@ validate_one(struct engine *e, struct backup_list *list, struct backup *b, int s
     }
     struct backup_lock *lock = NULL;
     struct gsp_error lock_err = {0};
-    int rc = backup_lock_shared(&e->repo, e->instance, b, &lock, &lock_err);
-    if (rc == GSP_E_LOCKED) {
+    const struct backup *one = b;
+    int rc = chain_lock_shared(e, &one, 1, &lock, &lock_err);
+    if (rc == GSP_E_LOCKED && skipped != NULL) {
+        backup_unlock(lock);
         log_warning("Skip validation of backup %s: %s", b->id, lock_err.msg);
         (*skipped)++;
         return 0;
     }
-    if (rc != 0) {
+    if (rc == 0)
+        rc = validate_backup(e, b, skip_blocks, 0, err);
+    else
         *err = lock_err;
-        return rc;
-    }
-    rc = validate_backup(e, b, skip_blocks, 0, err);
     backup_unlock(lock);
     *bad += rc == 0 && !backup_is_valid(b);
     return rc;
@@ -522,7 +542,8 @@ validate_run(struct engine *e, const struct validate_options *opts, size_t *ret_
         struct backup *b = &list.backups[i];
         if (wanted != NULL && !backup_is_descendant(&list, wanted, b->id))
             continue;
-        rc = validate_one(e, &list, b, opts->skip_block_validation, &bad, &skipped, err);
+        /* Of those that were not named one may be left out. */
+        rc = validate_one(e, &list, b, opts->skip_block_validation, &bad, wanted == NULL ? &skipped : NULL, err);
         if (rc == 0 && bad > 0 && first_bad == NULL)
             first_bad = b;
     }

@@ -14,6 +14,7 @@ struct wal_view {
     char asked[WAL_SEGMENT_NAME_SIZE]; /* by the dialect, "" = nothing yet */
     char found[WAL_SEGMENT_NAME_SIZE]; /* and the file that has it, */
     unsigned place;                    /* there */
+    gsp_lsn end;                       /* what is behind it in the file belongs to another history */
 };
 
 static uint64_t
@@ -36,16 +37,26 @@ fail_missing(const struct wal_scan *scan, const char *segment, struct gsp_error 
         "FULL; wal_keep_size and replication slots keep WAL for longer");
 }
 
+/* Of what was read at lsn only that which is of this history. */
+static int64_t
+clip(const struct wal_view *v, gsp_lsn lsn, int64_t got)
+{
+    uint64_t rest = v->end > lsn ? v->end - lsn : 0;
+    return got > 0 && (uint64_t)got > rest ? (int64_t)rest : got;
+}
+
 /* The segment in which one timeline follows another is complete only under the newer one's name; older ones have no
  * newer name. So the newest that can have it is tried first. */
 static int64_t
 find_and_read(struct wal_view *v, uint64_t number, uint64_t offset, void *buf, uint32_t len, struct gsp_error *err)
 {
     const struct wal_scan *scan = v->scan;
+    gsp_lsn lsn = number * scan->cluster->wal_segment_size + offset;
     for (size_t i = scan->history->n; i-- > 0;) {
         const struct timeline_span *span = &scan->history->spans[i];
-        if (span->begin / scan->cluster->wal_segment_size > number)
+        if (span->begin / scan->cluster->wal_segment_size > number || span->end <= lsn)
             continue;
+        v->end = span->end;
         (void)snprintf(v->found, sizeof v->found, "%08" PRIX32 "%08" PRIX32 "%08" PRIX32, span->timeline,
             (uint32_t)(number / segments_per_id(scan)), (uint32_t)(number % segments_per_id(scan)));
         for (v->place = 0; v->place < scan->n_places; v->place++) {
@@ -55,7 +66,7 @@ find_and_read(struct wal_view *v, uint64_t number, uint64_t offset, void *buf, u
             if (got < 0 && got != GSP_E_NOENT)
                 *err = problem;
             if (got != GSP_E_NOENT)
-                return got;
+                return clip(v, lsn, got);
         }
     }
     return GSP_E_NOENT;
@@ -66,17 +77,19 @@ read_view(void *ctx, const char *segment, uint64_t offset, void *buf, uint32_t l
 {
     struct wal_view *v = ctx;
     char halves[20];
-    gsp_lsn number;
-    if (strcmp(segment, v->asked) == 0) {
-        struct gsp_wal_source source = wal_files_source(&v->files[v->place]);
-        return source.read(source.ctx, v->found, offset, buf, len, err);
-    }
-    v->asked[0] = '\0';
+    gsp_lsn id;
     int is_name = strlen(segment) == WAL_SEGMENT_NAME_SIZE - 1;
     (void)snprintf(halves, sizeof halves, "%.8s/%.8s", is_name ? segment + 8 : "", is_name ? segment + 16 : "");
-    if (!is_name || !parse_lsn(halves, &number))
+    if (!is_name || !parse_lsn(halves, &id))
         return gsp_fail(err, GSP_E_BUG, 0, "'%s' is no name of a WAL segment", segment);
-    int64_t got = find_and_read(v, (number >> 32) * segments_per_id(v->scan) + (uint32_t)number, offset, buf, len, err);
+    uint64_t number = (id >> 32) * segments_per_id(v->scan) + (uint32_t)id;
+    if (strcmp(segment, v->asked) == 0) {
+        struct gsp_wal_source source = wal_files_source(&v->files[v->place]);
+        int64_t got = source.read(source.ctx, v->found, offset, buf, len, err);
+        return clip(v, number * v->scan->cluster->wal_segment_size + offset, got);
+    }
+    v->asked[0] = '\0';
+    int64_t got = find_and_read(v, number, offset, buf, len, err);
     if (got == GSP_E_NOENT)
         return fail_missing(v->scan, segment, err);
     if (got >= 0)
@@ -146,6 +159,19 @@ wal_scan_run(struct wal_scan *scan, unsigned threads, struct gsp_error *err)
         .worker_close = view_close,
         .item = scan_segment};
     return jobs_run(&scan->jobs, err);
+}
+
+int
+wal_scan_find(struct wal_scan *scan, gsp_lsn after, const struct gsp_recovery *target, struct gsp_wal_reach *ret,
+    struct gsp_error *err)
+{
+    struct wal_view view = {0};
+    struct gsp_wal_source source = {.ctx = &view, .read = read_view};
+    view_init(&view, scan);
+    int rc = scan->dialect->wal_find_target(scan->cluster, &source, scan->history->spans[scan->history->n - 1].timeline,
+        scan->from, after, target, ret, err);
+    view_clear(&view);
+    return rc;
 }
 
 /* ---- is it the same WAL? ----------------------------------------------------------------------- */

@@ -175,6 +175,14 @@ is_tree(const struct gsp_stat *st)
 }
 
 static int
+fail_mount(struct store *s, const char *path, struct gsp_error *err)
+{
+    (void)gsp_fail(
+        err, GSP_E_UNSUPPORTED, 0, "'%s/%s' is a mount point, what is below it is not removed", s->root, path);
+    return gsp_hint(err, "look at what is mounted there, unmount it, and try again");
+}
+
+static int
 remove_tree(struct store *s, const char *path, struct gsp_error *err)
 {
     auto_listing list = {0};
@@ -190,7 +198,10 @@ remove_tree(struct store *s, const char *path, struct gsp_error *err)
         char child[PATH_SIZE];
         if (!path_join(child, path, list.entries[i].name))
             return gsp_fail(err, GSP_E_BUG, 0, "path too long below '%s/%s'", s->root, path);
-        rc = is_tree(&list.entries[i].st) ? remove_tree(s, child, err) : store_remove(s, child, err);
+        if (list.entries[i].st.flags & GSP_STAT_MOUNT)
+            rc = fail_mount(s, child, err);
+        else
+            rc = is_tree(&list.entries[i].st) ? remove_tree(s, child, err) : store_remove(s, child, err);
     }
     return rc == 0 ? store_remove(s, path, err) : rc;
 }
@@ -202,6 +213,8 @@ store_remove_tree(struct store *s, const char *path, struct gsp_error *err)
     int rc = find(s, path, &st, err);
     if (rc <= 0)
         return rc;
+    if (st.flags & GSP_STAT_MOUNT)
+        return fail_mount(s, path, err);
     return is_tree(&st) ? remove_tree(s, path, err) : store_remove(s, path, err);
 }
 

@@ -40,7 +40,8 @@ int store_rename(struct store *s, const char *from, const char *to, struct gsp_e
 /* store_link - as the operation. errors UNSUPPORTED: the caller copies instead */
 int store_link(struct store *s, const char *from, const char *to, struct gsp_error *err);
 int store_sync(struct store *s, const char *path, struct gsp_error *err);
-/* store_remove_tree - a directory and all below it; links are removed, never followed. A missing one is success. */
+/* store_remove_tree - a directory and all below it; links are removed, never followed. A missing one is success.
+ * errors UNSUPPORTED something is mounted in it */
 int store_remove_tree(struct store *s, const char *path, struct gsp_error *err);
 
 /* An entry of a listing, collected. */

@@ -16,6 +16,8 @@ static const struct gsp_dialect_ops dialect = {
     .pages_check = pg_pages_check,
     .wal_verify = pg_wal_verify,
     .wal_changes = pg_wal_changes,
+    .recovery_files = pg_recovery_files,
+    .wal_find_target = pg_wal_find_target,
 };
 
 static const struct gsp_server_ops ops = {
@@ -31,6 +33,7 @@ static const struct gsp_server_ops ops = {
     .wal_stream = pg_wal_stream,
     .wal_close = pg_wal_close,
     .changed_blocks = pg_changed_blocks,
+    .check = pg_check,
 };
 
 #define AT(field) (uint32_t) offsetof(struct pg_options, field)

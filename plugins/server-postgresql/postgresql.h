@@ -2,8 +2,8 @@
  *
  * Internal to server-postgresql: what its source files share.
  *
- * control.c classify.c pages.c wal.c wal_changes.c changes.c crc32c.c are the dialect: pure, any thread, no libpq.
- * link.c session.c summaries.c wal_receiver.c talk to a server; a link belongs to one thread at a time. */
+ * control.c classify.c pages.c wal*.c changes.c recovery.c crc32c.c are the dialect: pure, any thread, no libpq.
+ * link.c session.c checks.c summaries.c wal_receiver.c talk to a server; a link belongs to one thread at a time. */
 #ifndef SERVER_POSTGRESQL_H
 #define SERVER_POSTGRESQL_H
 
@@ -76,6 +76,10 @@ int pg_wal_verify(const struct gsp_cluster *cluster, const struct gsp_wal_source
     gsp_lsn from, gsp_lsn to, gsp_lsn *ret_end, struct gsp_error *err);
 int pg_wal_changes(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
     gsp_lsn from, gsp_lsn to, gsp_change_cb cb, void *arg, struct gsp_error *err);
+int pg_recovery_files(const struct gsp_cluster *cluster, const struct gsp_recovery *recovery, gsp_recovery_cb cb,
+    void *arg, struct gsp_error *err);
+int pg_wal_find_target(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
+    gsp_lsn from, gsp_lsn after, const struct gsp_recovery *target, struct gsp_wal_reach *ret, struct gsp_error *err);
 
 /* ---- session, see gsp/server.h ------------------------------------------------------------------ */
 
@@ -106,5 +110,6 @@ int pg_wal_stream(void *wal, gsp_lsn from, uint32_t timeline, gsp_wal_cb cb, voi
 void pg_wal_close(void *wal);
 int pg_changed_blocks(void *srv, uint32_t timeline, gsp_lsn from, gsp_lsn to, int64_t timeout_us, gsp_change_cb cb,
     void *arg, struct gsp_error *err);
+int pg_check(void *srv, uint32_t flags, struct gsp_identity *ret, gsp_probe_cb cb, void *arg, struct gsp_error *err);
 
 #endif

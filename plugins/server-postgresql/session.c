@@ -27,6 +27,12 @@ pg_session_system_id(const struct pg_session *s)
     return s->system_id;
 }
 
+int64_t
+pg_session_wait_us(const struct pg_session *s)
+{
+    return s->wait_us;
+}
+
 static int64_t
 deadline_of(const struct pg_session *s)
 {
@@ -281,7 +287,7 @@ check_rights(struct pg_session *s, struct gsp_error *err)
 }
 
 int
-pg_identify(void *srv, struct gsp_identity *ret, struct gsp_error *err)
+pg_session_identify(struct pg_session *s, struct gsp_identity *ret, struct gsp_error *err)
 {
     /* pg_settings leaves out what the role may not see, where current_setting would fail. */
     static const char *const sql =
@@ -289,14 +295,20 @@ pg_identify(void *srv, struct gsp_identity *ret, struct gsp_error *err)
         "pg_catalog.current_setting('wal_block_size'), pg_catalog.current_setting('data_checksums'), "
         "pg_catalog.current_setting('server_version'), (SELECT setting FROM pg_catalog.pg_settings WHERE name = "
         "'data_directory')";
-    struct pg_session *s = srv;
     PGresult *res;
     int rc = pg_link_query(&s->link, sql, 0, NULL, deadline_of(s), &res, err);
     if (rc < 0)
         return rc;
     rc = read_identity(s, res, ret, err);
     PQclear(res);
-    return rc == 0 ? check_rights(s, err) : rc;
+    return rc;
+}
+
+int
+pg_identify(void *srv, struct gsp_identity *ret, struct gsp_error *err)
+{
+    int rc = pg_session_identify(srv, ret, err);
+    return rc == 0 ? check_rights(srv, err) : rc;
 }
 
 static int

@@ -41,6 +41,14 @@ fill_stat(const struct stat *st, uint32_t flags, struct gsp_stat *ret)
     };
 }
 
+/* Another file system, or a directory of this one under a second name. Only kernels from 5.8 on tell. */
+static int
+is_mount(int dir_fd, const char *name)
+{
+    struct statx st;
+    return statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, 0, &st) == 0 && (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 /* One name, links followed. likely_link saves the look at the link itself. Returns an errno. */
 static int
 stat_at(int dir_fd, const char *name, int likely_link, struct gsp_stat *ret)
@@ -50,7 +58,7 @@ stat_at(int dir_fd, const char *name, int likely_link, struct gsp_stat *ret)
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             return errno;
         if (!S_ISLNK(st.st_mode)) {
-            fill_stat(&st, 0, ret);
+            fill_stat(&st, S_ISDIR(st.st_mode) && is_mount(dir_fd, name) ? GSP_STAT_MOUNT : 0, ret);
             return 0;
         }
     }

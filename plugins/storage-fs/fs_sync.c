@@ -137,6 +137,7 @@ fs_space(void *store, const char *path, struct gsp_space *ret, struct gsp_error 
     struct fs_store *fs = store;
     char full[PATH_MAX];
     struct statvfs st;
+    struct stat at;
     if (ret->struct_size < sizeof *ret)
         return gsp_fail(err, GSP_E_BUG, 0, "struct gsp_space is too small");
     if (fs_path(fs, path, full, err) != 0)
@@ -149,5 +150,7 @@ fs_space(void *store, const char *path, struct gsp_space *ret, struct gsp_error 
         return fs_fail(err, errno, "ask for the free space of", full);
     ret->free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
     ret->total_bytes = (uint64_t)st.f_blocks * st.f_frsize;
+    ret->block_bytes = (uint32_t)st.f_frsize;
+    ret->dev = stat(full, &at) == 0 ? (uint64_t)at.st_dev : 0;
     return 0;
 }

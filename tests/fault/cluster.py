@@ -82,6 +82,9 @@ def change(path, step):
             content[block * PAGE:(block + 1) * PAGE] = stamped(old, block, checkpoint(step) + 64)
         (root / name).write_bytes(content)
     (root / "pg_xact" / "0000").write_bytes(bytes([step + 1]) * PAGE)
+    external = root.with_name(root.name + "-external")
+    if external.exists():
+        (external / f"new{step}").write_bytes(b"new")
     (root / "global" / "pg_control").write_bytes(control_file(checkpoint(step + 1)))
     write_wal(root, step + 1)
 
@@ -147,10 +150,10 @@ def write_wal(root, changes):
 
 
 def make(path):
-    """The cluster at `path`, which must not exist, and its tablespace beside it."""
+    """The cluster at `path`, which must not exist, and beside it its tablespace and an external directory."""
     root = Path(path)
-    space = root.with_name(root.name + "-space")
-    for directory in (root, space):
+    space, external = (root.with_name(root.name + suffix) for suffix in ("-space", "-external"))
+    for directory in (root, space, external):
         directory.mkdir(mode=0o700)
     for name in DIRECTORIES + [f"base/{oid}" for oid in (1, 4, 5)] + [f"base/{20000 + i}" for i in range(EMPTY_DATABASES)]:
         (root / name).mkdir(mode=0o700)
@@ -180,7 +183,9 @@ def make(path):
     (database / str(OID + 3)).write_bytes(page(0, 13) + page(1, 13))
     (database / str(OID + 4)).write_bytes(b"")
     write_wal(root, 0)
-    for file in list(root.rglob("*")) + list(space.rglob("*")):
+    (external / "in").mkdir(mode=0o700)
+    (external / "in" / "script").write_bytes(b"#!/bin/sh\n")
+    for file in list(external.rglob("*")) + list(root.rglob("*")) + list(space.rglob("*")):
         if file.is_file() and not file.is_symlink():
             file.chmod(0o600)
     count = sum(p.is_file() for tree in (root, space) for p in tree.rglob("*"))

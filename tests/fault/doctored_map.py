@@ -18,6 +18,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 import cluster  # noqa: E402
 import every_n  # noqa: E402
+from bench import INSTANCE, Tool, check_ended  # noqa: E402
 
 COLUMNS = ("merged_start_lsn|merged_end_lsn|tablespace_oid|database_oid|relfilenode|fork_number|path|rel_dropped|"
            "rel_created|rel_truncated|truncate_blocknum|changed_block_number|changed_block_list")
@@ -41,7 +42,7 @@ def changed_blocks(step):
 class Trial:
     def __init__(self, tool, work):
         self.tool, self.work, self.catalog = tool, work, work / "catalog"
-        self.where = ["-B", self.catalog, f"--instance={every_n.INSTANCE}"]
+        self.where = ["-B", self.catalog, f"--instance={INSTANCE}"]
         self.number = 0
         tool.good(["init", "-B", self.catalog], work)
         tool.good(["add-instance", *self.where, "-D", work / "data"], work)
@@ -54,14 +55,14 @@ class Trial:
         self.number += 1
         file.write_text("\n".join([COLUMNS, *rows]) + "\n", encoding="ascii")
         before = self.backups()
-        result = every_n.check_ended(self.tool.run(["backup", *self.where, "-b", "PTRACK", *args,
+        result = check_ended(self.tool.run(["backup", *self.where, "-b", "PTRACK", *args,
                                                     f"--set=server.scripted.changes={file}"], self.work))
         for made in self.backups() - before:
             self.tool.good(["delete", *self.where, "-i", made], self.work)
         return result
 
     def backups(self):
-        return {path.name for path in (self.catalog / "backups" / every_n.INSTANCE).iterdir() if path.is_dir()}
+        return {path.name for path in (self.catalog / "backups" / INSTANCE).iterdir() if path.is_dir()}
 
 
 def check(trial):
@@ -91,7 +92,7 @@ def run(program, plugins, work):
     config = work / "site.yaml"
     every_n.write_config(config, plugins, work / "data")
     began = time.monotonic()
-    problems = check(Trial(every_n.Tool(program, config), work))
+    problems = check(Trial(Tool(program, config), work))
     print("1..1")
     for problem in problems[:5]:
         print("\n".join("# " + line for line in problem.splitlines()))

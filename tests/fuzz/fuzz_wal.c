@@ -192,6 +192,41 @@ verify(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to)
     return rc;
 }
 
+/* Returns 1 when the target is found. out ret: how far the search came */
+static int
+find_target(struct wal *w, unsigned major, gsp_lsn from, const struct gsp_recovery *target, struct gsp_wal_reach *ret)
+{
+    const struct gsp_server_ops *server = server_postgresql_entry()->ops;
+    struct gsp_cluster cluster = cluster_of(major);
+    struct gsp_wal_source source = {.ctx = w, .read = read_wal};
+    struct gsp_error err = {0};
+    *ret = (struct gsp_wal_reach){.struct_size = sizeof *ret};
+    int rc = server->dialect->wal_find_target(&cluster, &source, 1, from, 0, target, ret, &err);
+    must(rc == err.code && (rc == 0 || rc == GSP_E_CORRUPT || rc == GSP_E_NOENT));
+    must((rc == 0) == (ret->reached != 0) && ret->end >= from);
+    return rc == 0;
+}
+
+/* Whatever is looked for, it is found or WAL ends; where WAL is right it ends behind the last record, and the last
+ * record's place is found. */
+static void
+check_targets(struct wal *w, unsigned major, gsp_lsn from, uint32_t number, int right)
+{
+    struct gsp_wal_reach reach;
+    char name[2] = {(char)number, '\0'};
+    const struct gsp_recovery targets[] = {{.kind = GSP_RECOVERY_XID, .xid = number},
+        {.kind = GSP_RECOVERY_TIME, .time_us = (int64_t)((uint64_t)number << 32)},
+        {.kind = GSP_RECOVERY_NAME, .text = name}, {.kind = GSP_RECOVERY_LSN, .lsn = UINT64_MAX}};
+    for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++)
+        if (!find_target(w, major, from, &targets[i], &reach) && right)
+            must(reach.end == BASE + w->end);
+    if (!right)
+        return;
+    struct gsp_recovery last = {.kind = GSP_RECOVERY_LSN, .lsn = BASE + w->records[w->n_records - 1].at};
+    must(find_target(w, major, from, &last, &reach));
+    must(reach.end == BASE + w->end);
+}
+
 /* A set of changes: a bit for each, by its hash. */
 struct seen {
     uint8_t bits[SEEN_BITS / 8];
@@ -281,10 +316,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if ((data[0] & RIGHT_PAGES) && w.n_records > 0) {
         must(verify(&w, major + 12, BASE + LONG_HEADER, BASE + w.end) == 0);
         check_changes(&w, major + 12, BASE + LONG_HEADER, BASE + w.end, 0);
+        check_targets(&w, major + 12, BASE + LONG_HEADER, load_le32(data + 6), 1);
         check_changed_bit(&w, major + 12, load_le32(data + 6));
     }
     gsp_lsn from = BASE + (gsp_lsn)load_le16(data + 2) * 8, to = BASE + (gsp_lsn)load_le16(data + 4) * 8;
     int verified = verify(&w, major + 12, from, to);
+    check_targets(&w, major + 12, from, load_le32(data + 6), 0);
     if (from < to)
         check_changes(&w, major + 12, from, to, verified);
     free(w.pages);

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever is wrong with what the user gave: exit 1, one clear line, and nothing was changed."""
+import os
+
 import pytest
 
 from processes import IS_ROOT, give_to_user, make_dir, snapshot
-from tool import gsp, gsp_fails, gsp_ok
+from tool import check_written, gsp, gsp_fails, gsp_ok
 
 
 class Place:
@@ -71,6 +73,18 @@ CASES = {
     "unknown algorithm": (f"backup {B} -b FULL --compress-algorithm=rle", "rle", None),
     "password or not": (f"backup {B} -b FULL -w -W secret", "cannot specify --password and --no-password", None),
     "long note": (f"set-backup {B} -i {{ID}} --note=" + "n" * 1025, "Backup note cannot exceed 1024 bytes", None),
+    "very long note": (f"set-backup {B} -i {{ID}} --note=" + "n" * 65536, "Backup note cannot exceed 1024 bytes", None),
+    "two pins": (f"set-backup {B} -i {{ID}} --ttl=1d --expire-time=2031-01-01",
+                 "You cannot specify '--expire-time' and '--ttl' options together", None),
+    "pin until 1900": (f"set-backup {B} -i {{ID}} --expire-time=1900-01-01",
+                       "Invalid value for '--expire-time' option: '1900-01-01'", "1970"),
+    "pin until a day that is none": (f"backup {B} -b FULL --expire-time=2031-02-29",
+                                     "Invalid value for '--expire-time' option: '2031-02-29'", None),
+    "pin for ever": (f"set-backup {B} -i {{ID}} --ttl=100000000d", "Invalid value for '--ttl' option: '100000000d'", "9999"),
+    "pin for weeks": (f"backup {B} -b FULL --ttl=3w", "Invalid value for '--ttl' option: '3w'", "30d"),
+    "archive and a backup": (f"show {B} --archive -i {{ID}}",
+                             "You cannot specify --archive and (-i, --backup-id) options together", None),
+    "unknown status": (f"delete {B} --status=FINE", "Unknown value for '--status' option: 'FINE'", None),
     "validate without validation": (f"validate {B} --no-validate",
                                     'cannot specify "--no-validate" option with the "validate" command', None),
     "validate by force": (f"validate {B} --force", 'cannot specify "--force" flag with the "validate" command', None),
@@ -126,6 +140,34 @@ def test_refusal(place, bench, case):
     gsp_fails(*[word.format(**names) for word in line.split()], message=message.format(**names), hint=hint,
               unchanged=[place.catalog.path, place.empty_catalog.path, place.file, place.full, free,
                          place.cluster.data / "PG_VERSION", place.cluster.home / "elsewhere"])
+
+
+def test_instance_without_its_settings(place, bench):
+    catalog = place.catalog.copy(bench.new("catalog"))
+    catalog.config_file.unlink()
+    for command in ("show-config", "validate", "set-config", "backup"):
+        gsp_fails(command, *catalog.where, *(["-b", "FULL"] if command == "backup" else []),
+                  message=f"cannot open file '{catalog.config_file}'", hint="put the file back", unchanged=[catalog.path])
+
+
+def test_notes_and_pins_that_are_odd_but_good(place, bench):
+    catalog = place.catalog.copy(bench.new("catalog"))
+    one = ["set-backup", *catalog.where, "-i", place.backup_id]
+    for note, shown in ((os.fsdecode(b"caf\xe9 \xff"), "caf\ufffd \ufffd"), ("\u5907\u4efd \U0001f418", "\u5907\u4efd \U0001f418"),
+                        ("it's = \"so\" # ;", "it's = \"so\" # ;"), ("first\nsecond", "first"), ("n" * 1000, "n" * 1000)):
+        gsp_ok(*one, f"--note={note}", errors="surrogateescape")
+        assert catalog.backups()[place.backup_id]["note"] == shown
+    assert gsp("show", *catalog.where, "-i", place.backup_id, errors="surrogateescape").code == 0
+    # An hour that is left out, one that comes twice, a zone of half an hour, and the last day.
+    for zone, given, shown in (("Europe/Berlin", "2026-03-29 02:30:00", "2026-03-29 03:30:00+02"),
+                               ("Europe/Berlin", "2026-10-25 02:30:00", "2026-10-25 02:30:00+01"),
+                               ("Asia/Kolkata", "2031-01-01", "2031-01-01 00:00:00+05:30"),
+                               ("Asia/Kolkata", "2031-01-01 00:00:00Z", "2031-01-01 05:30:00+05:30"),
+                               ("UTC", "9999-12-30 23:59:59", "9999-12-30 23:59:59+00")):
+        gsp_ok(*one, f"--expire-time={given}", env={"TZ": zone})
+        text = gsp_ok("show", *catalog.where, "-i", place.backup_id, "--format=json", env={"TZ": zone}).out
+        assert f'"expire-time": "{shown}"' in text, (zone, given)
+    check_written(catalog.dir(place.backup_id))
 
 
 def test_empty_catalog_is_no_error(place, bench):

@@ -11,7 +11,7 @@ import stat
 
 import pytest
 
-from processes import IS_ROOT, copy_tree, give_to_user, make_dir, snapshot
+from processes import IS_ROOT, copy_tree, give_to_user, make_dir, run, snapshot
 from tool import Catalog, gsp, gsp_fails, gsp_ok
 
 TIB = 1 << 40
@@ -460,3 +460,198 @@ def test_catalog_lock_file(bench, catalog, name, form):
         result = gsp(*arguments)
         assert result.seconds < 20 and len(result.errors) <= 1, result
         assert result.code == 0 or result.errors, result
+
+
+# Deleting. Whatever the catalog says, a tree beside it stays as it is.
+
+CONTROL = """backup-mode = FULL
+stream = true
+compress-alg = none
+compress-level = 1
+from-replica = false
+block-size = 8192
+xlog-block-size = 8192
+checksum-version = 1
+program-version = 2.4.2
+server-version = 15
+timelineid = 1
+start-lsn = 0/300028
+stop-lsn = 0/40CE00
+start-time = '2020-01-01 00:00:0{second}+00'
+end-time = '2020-01-01 00:00:09+00'
+recovery-xid = 1000
+recovery-time = '2020-01-01 00:00:08+00'
+status = OK
+"""
+
+
+def small_backup(instance, second, name=None, control=""):
+    """A backup of the first seconds of 2020, valid for all that its control file tells. Returns its directory."""
+    start, name_of = 1577836800 + second, ""
+    while start:
+        start, digit = divmod(start, 36)
+        name_of = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[digit] + name_of
+    folder = make_dir(instance / (name or name_of))
+    put(folder / "backup.control", (CONTROL.format(second=second) + control).encode())
+    make_dir(folder / "database")
+    put(folder / "database" / "PG_VERSION", b"15\n")
+    return folder
+
+
+class HostileCatalog:
+    """An instance "main" that nobody has a cluster for, and a tree beside the catalog that every trap in it leads to."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.catalog = Catalog(bench.new("catalog"))
+        gsp_ok("init", "-B", self.catalog.path)
+        self.instance = make_dir(self.catalog.path / "backups" / "main")
+        self.wal = make_dir(self.catalog.path / "wal" / "main")
+        put(self.instance / "pg_probackup.conf", b"pgdata = /nowhere\nretention-redundancy = 1\n")
+        self.sentinel = make_dir(bench.new("sentinel"))
+        put(self.sentinel / "file", b"precious")
+        for name in ("deep", "ID", ".merge-ID"):
+            make_dir(self.sentinel / name)
+            put(self.sentinel / name / "backup.control", b"status = OK\n")
+        self.before = snapshot(self.sentinel)
+
+    def up(self):
+        """The way from the instance's directory to the sentinel."""
+        return os.path.relpath(self.sentinel, self.instance)
+
+    def check(self, result=None):
+        assert snapshot(self.sentinel) == self.before, result
+
+
+@pytest.fixture
+def hostile(bench):
+    return HostileCatalog(bench)
+
+
+def traps(h, folder):
+    """Everything in a backup's directory that could lead out of it."""
+    base = make_dir(folder / "database" / "base")
+    link(base / "tree", h.sentinel)
+    link(base / "file", h.sentinel / "file")
+    link(folder / "database" / "..." , h.sentinel / "deep")
+    link(folder / "page_header_map", h.sentinel / "file")
+    link(folder / "backup_content.control", h.sentinel / "file")
+    link(folder / "external_directories", h.sentinel)
+    link(folder / "backup_ro.pid", h.sentinel / "file")
+    os.link(h.sentinel / "file", base / "hard")
+    name = folder.name
+    for prefix in (".merge-", ".merged-", ".new-"):
+        link(folder.parent / f"{prefix}{name}", h.sentinel / "deep")
+
+
+LIES = {
+    "a parent upwards": "parent-backup-id = {UP}\n",
+    "a parent that is a way": "parent-backup-id = '../../../{UP}'\n",
+    "external directories": "external-dirs = '{SENTINEL}:{SENTINEL}/deep'\n",
+    "merged with one upwards": "merge-dest-id = '{UP}/ID'\n",
+    "a note with a way": "note = '{SENTINEL}'\nrecovery-name = '../../{UP}'\n",
+}
+
+
+def test_deleting_stays_inside(hostile):
+    h = hostile
+    newest = small_backup(h.instance, 9)
+    lies = {name: text.format(UP=h.up(), SENTINEL=h.sentinel) for name, text in LIES.items()}
+    for second, text in enumerate(lies.values()):
+        traps(h, small_backup(h.instance, second, control=text))
+    h.before = snapshot(h.sentinel)  # a file of it has another name by now
+    # IDs that are no names.
+    for word in ("..", "../ID", h.up(), "main/../..", ".", "", "-", "ID\n", str(h.sentinel)):
+        assert gsp("delete", *h.catalog.where, "-i", word).code == 1
+    h.check()
+    made = sorted(path.name for path in h.instance.iterdir() if path.is_dir() and not path.is_symlink())
+    gsp_ok("delete", *h.catalog.where, "-i", made[0], "--dry-run")
+    result = gsp("delete", *h.catalog.where, "-i", made[0])
+    h.check(result)
+    assert result.code == 0 and not (h.instance / made[0]).exists(), result
+    result = gsp("delete", *h.catalog.where, "--delete-expired", "--merge-expired", "--delete-wal")
+    h.check(result)
+    assert newest.exists() and not (h.instance / made[1]).exists(), result
+    result = gsp("delete", *h.catalog.where, "--status=OK")
+    h.check(result)
+    assert not newest.exists(), result
+    for left in h.instance.iterdir():
+        assert left.name == "pg_probackup.conf" or left.is_symlink(), left
+
+
+def test_forged_names_stay_inside(hostile):
+    h = hostile
+    # A directory says that it is another backup; a name that is no ID; one that ends like a way up.
+    for second, name in enumerate(("...", "..x", "a b", "x\ny", "%2e%2e", "ID;rm -r", "*", "MAIN", ".merge-..", ".merged-ID")):
+        small_backup(h.instance, second % 10, name)
+    control = small_backup(h.instance, 5, "forged") / "backup.control"
+    control.write_text(CONTROL.format(second=5) + f"parent-backup-id = {h.up()}\n")
+    linked = make_dir(h.instance / "LINKED")
+    link(linked / "backup.control", h.sentinel / "file")
+    link(linked / "backup.owner", h.sentinel / "file")
+    link(h.instance / "WHOLE", h.sentinel)
+    for arguments in (["--delete-expired"], ["--status=OK"], ["-i", "FORGED"], ["-i", "LINKED"], ["-i", "WHOLE"], ["-i", "MAIN"]):
+        result = gsp("delete", *h.catalog.where, *arguments)
+        h.check(result)
+    result = gsp("del-instance", *h.catalog.where)
+    h.check(result)
+    # The link is not gone through, so the instance cannot go; without it, it does.
+    assert result.code == 1 and (h.instance / "WHOLE").is_symlink(), result
+    (h.instance / "WHOLE").unlink()
+    link(h.wal / "tree", h.sentinel)
+    link(h.instance / "pg_probackup.conf.tmp", h.sentinel / "file")
+    # Hidden directories that nobody knows are not the tool's to remove.
+    gsp_fails("del-instance", *h.catalog.where, message="Can't remove", hint="what is left there")
+    for name in ("...", "..x"):
+        shutil.rmtree(h.instance / name)
+    gsp_ok("del-instance", *h.catalog.where)
+    h.check()
+    assert not h.instance.exists() and not h.wal.exists() and (h.catalog.path / "backups").is_dir()
+
+
+def test_writing_stays_inside(hostile):
+    h = hostile
+    folder = small_backup(h.instance, 1)
+    for name in ("backup.owner", "backup.takeover"):
+        link(folder / name, h.sentinel / "file")
+    for name in ("instance.pid", "instance.owner"):
+        link(h.instance / name, h.sentinel / "file")
+    link(h.catalog.path / "log", h.sentinel / "deep")
+    for line in (["set-config", *h.catalog.where, "--retention-window=5"], ["set-backup", *h.catalog.where, "-i", folder.name, "--note=x"],
+                 ["validate", *h.catalog.where], ["delete", *h.catalog.where, "-i", folder.name]):
+        h.check(gsp(*line))
+    for name in ("instance.pid", "instance.owner"):
+        (h.instance / name).unlink(missing_ok=True)
+    # A control file or settings that are a link become a file: what it led to is not written.
+    other = small_backup(h.instance, 2)
+    for path in (other / "backup.control", h.instance / "pg_probackup.conf"):
+        kept = put(h.bench.new("kept"), path.read_bytes())
+        path.unlink()
+        link(path, kept)
+    gsp_ok("set-config", *h.catalog.where, "--retention-window=5")
+    gsp_ok("set-backup", *h.catalog.where, "-i", other.name, "--note=x")
+    h.check()
+    assert not (other / "backup.control").is_symlink() and not (h.instance / "pg_probackup.conf").is_symlink()
+
+
+def test_what_is_mounted_stays(hostile):
+    h = hostile
+    folder = small_backup(h.instance, 1)
+    places = [make_dir(folder / "database" / "inner"), small_backup(h.instance, 2), make_dir(h.wal / "inner")]
+    mounted = []
+    try:
+        for place in places:
+            if run(["mount", "--bind", h.sentinel, place], check=False, as_root=True).returncode != 0:
+                pytest.skip("nothing can be mounted here")
+            mounted.append(place)
+        for backup in (folder.name, places[1].name):
+            result = gsp_fails("delete", *h.catalog.where, "-i", backup, message="mount point", hint="")
+            h.check(result)
+        assert gsp("del-instance", *h.catalog.where).code == 1
+        result = gsp("delete", *h.catalog.where, "--delete-expired", "--delete-wal")
+        h.check(result)
+    finally:
+        for place in mounted:
+            run(["umount", place], check=False, as_root=True)
+    gsp_ok("del-instance", *h.catalog.where)
+    h.check()

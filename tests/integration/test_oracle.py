@@ -87,10 +87,12 @@ class Run:
         assert cluster.sql("SELECT count(*) FROM volatile") == [(0,)], "an unlogged table is empty"
         cluster.sql("INSERT INTO volatile (h) VALUES ('again')")
         oracle.check_visibility_maps(cluster)
-        cluster.check_tables_and_indexes()
-        cluster.stop()
-        if self.checksums:
-            cluster.check_page_checksums()
+        if moment.blocks is None:  # else every block is what it was
+            cluster.check_tables_and_indexes()
+            cluster.stop()
+            if self.checksums:
+                cluster.check_page_checksums()
+        cluster.stop("immediate")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -214,10 +216,10 @@ def check_restored(bench, catalog, backup_id, blocks, rows):
     restored.stop("immediate")
 
 
-@pytest.mark.parametrize("strategy", ["file_copy", "wal_log"])
-def test_database_of_the_same_number(bench, case, strategy):
+def test_database_of_the_same_number(bench, case):
     """Its files have the names of those of a dropped one, and pages that are older than the parent backup."""
     version, mode = case
+    strategy = "file_copy" if version.major == 17 else "wal_log"
     cluster = bench.cluster(version, settings=settings(mode))
     for name, word in (("one", "first"), ("two", "second")):
         cluster.sql(f"CREATE DATABASE {name}")

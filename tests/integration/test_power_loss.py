@@ -22,7 +22,7 @@ RANDOM = int(os.environ.get("GSP_POWER_LOSS_RANDOM", "300"))
 SEED = int(os.environ.get("GSP_POWER_LOSS_SEED", random.SystemRandom().randrange(10**6)))
 # On the first, a tree is synced with syncfs; on the second, file by file.
 FILE_SYSTEMS = ("ext4", "nfs")
-LOCK_FILES = ("backup.pid", "backup_ro.pid", "backup.owner", "backup.takeover")
+LOCK_FILES = ("backup.pid", "backup_ro.pid", "backup.owner", "backup.takeover", "instance.pid", "instance.owner")
 TEMPORARY = re.compile(r"(.*)-\d+-\d+\.tmp")
 MEMORY = "/dev/shm"
 # An unfinished restore has its control file under this name; both may be left where directories are on their own.
@@ -135,7 +135,8 @@ class Referee:
     @staticmethod
     def ids(state):
         node = state.find(INSTANCE_DIR)
-        return [name for name, child in state.entries(node).items() if child.kind == "dir"] if node else []
+        return [name for name, child in state.entries(node).items()
+                if child.kind == "dir" and not name.startswith(".new-")] if node else []
 
     def controls(self):
         """Every backup.control as it was when it got its name."""
@@ -218,6 +219,7 @@ def in_states(world, states, check):
     def one(state):
         path = world.new("state")
         state.build("catalog", path, contents)
+        free_unowned_instance_lock(path)
         try:
             check(Catalog(path, world.cluster), state)
         except AssertionError as error:
@@ -228,6 +230,18 @@ def in_states(world, states, check):
     with ThreadPoolExecutor(16) as pool:
         for _ in pool.map(one, states):
             pass
+
+
+def free_unowned_instance_lock(path):
+    """As free_unowned_lock: what the message says is done."""
+    folder = path / "backups" / INSTANCE
+    pid, owner = folder / "instance.pid", folder / "instance.owner"
+    if pid.exists() and pid.read_text().strip() == str(os.getpid()) and \
+            not (owner.exists() and f"exclusive {os.getpid()} " in owner.read_text()):
+        if (folder / "pg_probackup.conf").exists():
+            result = gsp("set-config", "-B", path, f"--instance={INSTANCE}")
+            assert result.code == 1 and "is using it" in result.errors[0] and str(pid) in result.hints[0], result
+        pid.unlink()
 
 
 def free_unowned_lock(catalog, backup_id):
@@ -277,7 +291,8 @@ def test_backup(world, file_system):
     check_written(catalog.dir(new), quick=False)
     judge_all(disk, referee.judge)
     check_way_of_syncing(disk, file_system)
-    assert referee.seen >= {"no control file", "RUNNING", "DONE", "OK", "old OK"}, referee.seen
+    # It has its name when it has its control file.
+    assert referee.seen >= {"absent", "RUNNING", "DONE", "OK", "old OK"} and "no control file" not in referee.seen, referee.seen
     referee.report()
     in_states(world, referee.kinds.values(), lambda catalog, state: goes_on(catalog, referee, state))
 

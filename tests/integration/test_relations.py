@@ -103,14 +103,13 @@ def test_checksums_off(bench, pg):
     cluster.check_pgbench_balances()
 
 
-@pytest.mark.parametrize("algorithm", ["none", "zlib"])
-def test_relations_dropped_truncated_and_extended_during_the_backup(bench, source, algorithm):
+def test_relations_dropped_truncated_and_extended_during_the_backup(bench, source):
     source.pgbench_init(3)  # something to copy while the others change
     source.sql("CREATE TABLE IF NOT EXISTS shrinking (id int, filler text)")
     catalog = bench.catalog(source)
     ids = []
     with ChangingTables(source) as tables:
-        for _ in range(3):
+        for algorithm in ("none", "zlib"):
             before = tables.rounds
             # Truncated by VACUUM, in place, while the file may be open.
             source.sql("INSERT INTO shrinking SELECT n, repeat('x', 500) FROM generate_series(1, 40000) n")
@@ -121,7 +120,7 @@ def test_relations_dropped_truncated_and_extended_during_the_backup(bench, sourc
             assert process.returncode == 0, err
             assert tables.rounds > before, "tables changed while the backup ran"
     ids = [backup["id"] for backup in catalog.show() if backup["status"] == "OK"]
-    assert len(ids) == 3
+    assert len(ids) == 2
     assert catalog.validate().code == 0
     for backup_id in ids:
         cluster = restore_and_start(bench, catalog, backup_id)

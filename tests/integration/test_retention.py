@@ -9,7 +9,7 @@ import pytest
 import strict_reader
 from processes import remove_tree, snapshot
 from test_merge import set_field
-from tool import gsp_fails, gsp_ok
+from tool import gsp, gsp_fails, gsp_ok
 
 SEGMENT = 16 << 20
 
@@ -226,9 +226,12 @@ def test_unreadable_backup_stops_everything(world):
     catalog, ids = world
     path = catalog.dir(ids[2]) / "backup.control"
     path.chmod(0)
-    result = delete(catalog, "--delete-expired", "--merge-expired", "--retention-redundancy=1")
+    expired = ["--delete-expired", "--merge-expired", "--retention-redundancy=1"]
+    result = gsp("delete", *catalog.where, *expired)
+    tried = delete(catalog, *expired, "--dry-run")
     path.chmod(0o600)
-    assert any(f"Backup {ids[2]} could not be read" in line for line in result.warnings), result
+    assert result.code == 1 and f"Backup {ids[2]} could not be read" in result.errors[0], result
+    assert any(f"Backup {ids[2]} could not be read" in line for line in tried.warnings), tried
     assert ids_of(catalog) == ids
 
 

@@ -119,6 +119,57 @@ struct gsp_change {
 /* Takes changes in batches, in any order, the same one any number of times. Non-zero stops and is returned. */
 typedef int (*gsp_change_cb)(void *arg, const struct gsp_change *changes, uint32_t n, struct gsp_error *err);
 
+/* ---- recovery ---------------------------------------------------------------------------------- */
+
+#define GSP_RECOVERY_NONE 0u /* as far as there is WAL */
+#define GSP_RECOVERY_TIME 1u
+#define GSP_RECOVERY_XID 2u
+#define GSP_RECOVERY_LSN 3u
+#define GSP_RECOVERY_NAME 4u      /* a restore point */
+#define GSP_RECOVERY_IMMEDIATE 5u /* as soon as the cluster is consistent */
+
+/* Flags of a recovery. */
+#define GSP_RECOVERY_INCLUSIVE 1u /* what the target names is part of it; neither of the two: as the server does */
+#define GSP_RECOVERY_EXCLUSIVE 2u
+#define GSP_RECOVERY_LOCAL 4u /* all WAL up to the target lies in wal_dir: no command is needed to fetch any */
+
+/* Where the server is to end recovery, and where it gets WAL from. */
+struct gsp_recovery {
+    uint32_t struct_size;
+    uint32_t kind;               /* GSP_RECOVERY_* */
+    uint32_t flags;              /* GSP_RECOVERY_* flags */
+    uint32_t timeline;           /* to follow; 0 = as the server does */
+    const char *text;            /* the target; a time is "2026-05-01 10:20:30.5+02". NULL for NONE and IMMEDIATE */
+    const char *restore_command; /* NULL = none */
+    int64_t time_us;             /* TIME: the same */
+    uint64_t xid;                /* XID: the same */
+    gsp_lsn lsn;                 /* LSN: the same */
+};
+
+#define GSP_RECOVERY_FILE_APPEND                                                                  \
+    1u /* the text goes to the end of what the file holds, where it takes the place of that of an \
+        * earlier restore; the core marks it with comment lines ("# ..."). Empty: only that */
+
+/* A file that has to do with recovery. */
+struct gsp_recovery_file {
+    const char *path; /* below the data directory */
+    const char *text; /* NULL = the file must not be there */
+    uint32_t mode;    /* of a file that is not there yet */
+    uint32_t flags;   /* GSP_RECOVERY_FILE_* */
+};
+
+/* Takes the files one by one; they are borrowed. Non-zero stops and is returned. */
+typedef int (*gsp_recovery_cb)(void *arg, const struct gsp_recovery_file *file, struct gsp_error *err);
+
+/* How far a search in WAL came. */
+struct gsp_wal_reach {
+    uint32_t struct_size;
+    uint32_t reached; /* non-zero: recovery would end at the target */
+    gsp_lsn end;      /* behind the last record that was read */
+    uint64_t xid;     /* the last transaction that ended; 0 = none did. Only the low 32 bits count */
+    int64_t time_us;  /* and when */
+};
+
 struct gsp_dialect_ops {
     uint32_t struct_size;
     uint32_t reserved;
@@ -165,6 +216,24 @@ struct gsp_dialect_ops {
      *        out as hint. NULL = not known for this database: mode PAGE is refused */
     int (*wal_changes)(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
         gsp_lsn from, gsp_lsn to, gsp_change_cb cb, void *arg, struct gsp_error *err);
+
+    /* recovery_files - what makes the server recover so when it is started for the first time, and afterwards open the
+     * cluster for use. NONE without a command means no recovery but that of the backup: then, too, what asks for one is
+     * told to go.
+     * errors CONFIG: a value that the server's settings cannot hold. NULL = not known for this database: targets are
+     * refused */
+    int (*recovery_files)(const struct gsp_cluster *cluster, const struct gsp_recovery *recovery, gsp_recovery_cb cb,
+        void *arg, struct gsp_error *err);
+
+    /* wal_find_target - would recovery that reads all WAL from `from` on end at the target?
+     * in     from: the start of a record; after: what begins before cannot be the target; target: TIME, XID, LSN or
+     *        NAME; timeline: of the segment files to read
+     * out    ret: also after a failure; struct_size is set by the caller
+     * errors the WAL ends before the target: NOENT CORRUPT, naming LSN and segment. NULL = not known for this database
+     */
+    int (*wal_find_target)(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
+        gsp_lsn from, gsp_lsn after, const struct gsp_recovery *target, struct gsp_wal_reach *ret,
+        struct gsp_error *err);
 };
 
 /* ---- session ----------------------------------------------------------------------------------- */
@@ -203,6 +272,26 @@ struct gsp_end {
 /* A callback of wal_stream. n bytes of WAL at `at`; n == 0 on a quiet stream, several times a second.
  * Returns 0 to go on, 1 to end the stream cleanly, or a code. */
 typedef int (*gsp_wal_cb)(void *arg, gsp_lsn at, const void *data, uint32_t n, struct gsp_error *err);
+
+/* ---- probes ------------------------------------------------------------------------------------ */
+
+#define GSP_PROBE_OK 0u
+#define GSP_PROBE_WARNING 1u /* backups work, but not as well or as long as they should */
+#define GSP_PROBE_ERROR 2u   /* the next backup would fail */
+
+/* One thing that was looked at. Strings are borrowed until the callback returns, and one line each. */
+struct gsp_probe {
+    uint32_t struct_size;
+    uint32_t state;    /* GSP_PROBE_* */
+    const char *name;  /* lower case, words joined by '-'; several probes may share it */
+    const char *found; /* for people */
+    const char *fix;   /* what to do about it, best a statement to run; NULL with OK */
+};
+
+/* Takes the probes one by one. Non-zero stops and is returned. */
+typedef int (*gsp_probe_cb)(void *arg, const struct gsp_probe *probe, struct gsp_error *err);
+
+#define GSP_CHECK_CHANGED_BLOCKS 1u /* flag of check: backups of mode PTRACK are taken of this server */
 
 struct gsp_server_ops {
     uint32_t struct_size;
@@ -249,6 +338,14 @@ struct gsp_server_ops {
      * NULL = this database has none: mode PTRACK is refused */
     int (*changed_blocks)(void *srv, uint32_t timeline, gsp_lsn from, gsp_lsn to, int64_t timeout_us, gsp_change_cb cb,
         void *arg, struct gsp_error *err);
+
+    /* check - look at what backups need of this server: rights, settings, what is left behind. Changes nothing. What
+     * cannot be looked at is a probe of its own, and keeps no other from being one.
+     * in     flags: GSP_CHECK_*
+     * out    ret: as of identify, but whatever rights are missing; struct_size is set by the caller
+     * errors NET CANCELLED TIMEOUT: the session is lost, and those of the callback. NULL = nothing is looked at */
+    int (*check)(
+        void *srv, uint32_t flags, struct gsp_identity *ret, gsp_probe_cb cb, void *arg, struct gsp_error *err);
 };
 
 #ifdef __cplusplus

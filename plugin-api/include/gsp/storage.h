@@ -27,7 +27,8 @@ extern "C" {
 #define GSP_FILE_OTHER 3u    /* socket, pipe, device */
 #define GSP_FILE_DANGLING 4u /* a symbolic link whose target is missing or loops */
 
-#define GSP_STAT_LINK 1u /* flag: the name is a symbolic link; the other fields describe its target */
+#define GSP_STAT_LINK 1u  /* flag: the name is a symbolic link; the other fields describe its target */
+#define GSP_STAT_MOUNT 2u /* flag: a directory where another one is mounted, as far as the storage can tell */
 
 struct gsp_stat {
     uint32_t type;     /* GSP_FILE_* of the target when it is a link */
@@ -60,9 +61,10 @@ struct gsp_limits {
 
 struct gsp_space {
     uint32_t struct_size;
-    uint32_t reserved;
-    uint64_t free_bytes; /* available to this user */
+    uint32_t block_bytes; /* a file takes whole blocks of this size; 0 = unknown */
+    uint64_t free_bytes;  /* available to this user */
     uint64_t total_bytes;
+    uint64_t dev; /* places with the same number share this room; 0 = unknown */
 };
 
 /* Flags of put_begin. */

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "map_file.h"
@@ -20,6 +22,7 @@ struct scripted_options {
     int32_t wal_at_end;
     const char *changes; /* rows of a changed-block map */
     const char *tracked; /* how far that map goes, NULL = to the start of the backup */
+    const char *probes;  /* what there is to be found: lines "state|name|found|fix" */
 };
 
 struct session {
@@ -265,6 +268,43 @@ scripted_changed_blocks(void *srv, uint32_t timeline, gsp_lsn from, gsp_lsn to, 
     return map_file_changed_blocks(&map, from, to, timeout_us, cb, arg, err);
 }
 
+/* ---- probes ------------------------------------------------------------------------------------ */
+
+static int
+give_probe(char *line, gsp_probe_cb cb, void *arg, struct gsp_error *err)
+{
+    char *cell[4];
+    for (size_t i = 0; i < 4; i++)
+        if ((cell[i] = strsep(&line, "|")) == NULL)
+            return gsp_fail(err, GSP_E_CONFIG, 0, "server.scripted.probes: a line has not four parts");
+    struct gsp_probe probe = {.struct_size = sizeof probe, .name = cell[1], .found = cell[2], .fix = cell[3]};
+    probe.state = strcmp(cell[0], "OK") == 0        ? GSP_PROBE_OK
+                  : strcmp(cell[0], "WARNING") == 0 ? GSP_PROBE_WARNING
+                                                    : GSP_PROBE_ERROR;
+    return cb(arg, &probe, err);
+}
+
+static int
+scripted_check(void *srv, uint32_t flags, struct gsp_identity *ret, gsp_probe_cb cb, void *arg, struct gsp_error *err)
+{
+    const struct session *s = srv;
+    char *line = NULL;
+    size_t size = 0;
+    (void)flags;
+    int rc = scripted_identify(srv, ret, err);
+    FILE *file = s->opts->probes != NULL ? fopen(s->opts->probes, "re") : NULL;
+    if (rc == 0 && s->opts->probes != NULL && file == NULL)
+        rc = gsp_fail(err, gsp_code_of_errno(errno), errno, "cannot open '%s'", s->opts->probes);
+    while (rc == 0 && file != NULL && getline(&line, &size, file) >= 0) {
+        line[strcspn(line, "\n")] = '\0';
+        rc = give_probe(line, cb, arg, err);
+    }
+    free(line);
+    if (file != NULL)
+        (void)fclose(file);
+    return rc;
+}
+
 /* ---- the plugin -------------------------------------------------------------------------------- */
 
 /* Only server.plugin chooses it: nobody is to back up a cluster with it by accident. */
@@ -291,6 +331,8 @@ static const struct gsp_dialect_ops dialect = {
     .pages_check = pg_pages_check,
     .wal_verify = pg_wal_verify,
     .wal_changes = pg_wal_changes,
+    .recovery_files = pg_recovery_files,
+    .wal_find_target = pg_wal_find_target,
 };
 
 static const struct gsp_server_ops ops = {
@@ -306,6 +348,7 @@ static const struct gsp_server_ops ops = {
     .wal_stream = scripted_wal_stream,
     .wal_close = scripted_wal_close,
     .changed_blocks = scripted_changed_blocks,
+    .check = scripted_check,
 };
 
 static const struct gsp_option options[] = {
@@ -327,6 +370,10 @@ static const struct gsp_option options[] = {
         .type = GSP_OPT_STRING,
         .help = "WAL position that the changed-block map has come to; not set: the start of the backup",
         .offset = (uint32_t)offsetof(struct scripted_options, tracked)},
+    {.key = "probes",
+        .type = GSP_OPT_STRING,
+        .help = "file with what the command check finds, a line each: STATE|NAME|FOUND|FIX",
+        .offset = (uint32_t)offsetof(struct scripted_options, probes)},
     {.key = NULL},
 };
 

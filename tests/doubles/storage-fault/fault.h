@@ -31,11 +31,11 @@ enum fault_op {
     OPS_N
 };
 
-enum fault_what { WHAT_EIO, WHAT_ENOSPC, WHAT_SHORT_READ, WHAT_SHORT_WRITE, WHAT_DELAY, WHAT_KILL };
+enum fault_what { WHAT_EIO, WHAT_ENOSPC, WHAT_SHORT_READ, WHAT_SHORT_WRITE, WHAT_DELAY, WHAT_KILL, WHAT_PAUSE };
 
 /* The options as the core stores them. */
 struct fault_options {
-    const char *inner, *what, *when, *ops, *report;
+    const char *inner, *what, *when, *ops, *path, *pause, *report;
     int64_t at, times, delay_us;
 };
 
@@ -46,6 +46,8 @@ struct fault_plan {
     uint32_t ops; /* bit per enum fault_op: what counts */
     uint64_t at, times;
     int64_t delay_us;
+    const char *path;  /* part of the path of what counts, or NULL */
+    const char *pause; /* beginning of the names of two FIFOs */
 };
 
 /* One per process: all stores count together. */

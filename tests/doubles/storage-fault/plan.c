@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -40,6 +41,7 @@ static const char *const whats[] = {
     [WHAT_SHORT_WRITE] = "short-write",
     [WHAT_DELAY] = "delay",
     [WHAT_KILL] = "kill",
+    [WHAT_PAUSE] = "pause",
 };
 enum { WHATS_N = sizeof whats / sizeof whats[0], DELAY_STEP_MS = 200 };
 
@@ -95,6 +97,7 @@ capable(enum fault_what what)
     case WHAT_EIO:
     case WHAT_DELAY:
     case WHAT_KILL:
+    case WHAT_PAUSE:
         return ops_that(-1);
     }
     return 0;
@@ -103,15 +106,20 @@ capable(enum fault_what what)
 int
 fault_plan_parse(const struct fault_options *opts, struct fault_plan *ret, struct gsp_error *err)
 {
-    struct fault_plan plan = {
-        .at = (uint64_t)opts->at, .times = (uint64_t)opts->times, .delay_us = opts->delay_us, .ops = 0};
+    struct fault_plan plan = {.at = (uint64_t)opts->at,
+        .times = (uint64_t)opts->times,
+        .delay_us = opts->delay_us,
+        .path = opts->path,
+        .pause = opts->pause};
     int what = 0;
     while (what < WHATS_N && strcmp(opts->what, whats[what]) != 0)
         what++;
     if (what == WHATS_N) {
         (void)gsp_fail(err, GSP_E_CONFIG, 0, "storage.fault.what: there is no fault '%s'", opts->what);
-        return gsp_hint(err, "one of eio, enospc, short-read, short-write, delay, kill");
+        return gsp_hint(err, "one of eio, enospc, short-read, short-write, delay, kill, pause");
     }
+    if (what == WHAT_PAUSE && opts->pause == NULL)
+        return gsp_fail(err, GSP_E_CONFIG, 0, "storage.fault.pause: a pause needs the names of its FIFOs");
     plan.what = (enum fault_what)what;
     plan.after = strcmp(opts->when, "after") == 0;
     if (!plan.after && strcmp(opts->when, "before") != 0)
@@ -146,6 +154,28 @@ wait_a_while(const struct fault_store *s, struct gsp_error *err)
     return 0;
 }
 
+/* Says that it is there, and stays until it may go on: opening a FIFO waits for who opens its other end. */
+static int
+pause_here(const struct fault_store *s, struct gsp_error *err)
+{
+    static const struct {
+        const char *suffix;
+        int flags;
+    } ends[] = {{".reached", O_WRONLY}, {".go", O_RDONLY}};
+    for (size_t i = 0; i < 2; i++) {
+        char path[PATH_MAX];
+        (void)snprintf(path, sizeof path, "%s%s", s->plan.pause, ends[i].suffix);
+        int fd = open(path, ends[i].flags | O_CLOEXEC);
+        if (fd < 0)
+            return gsp_fail(err, GSP_E_CANCELLED, errno, "cannot pause at '%s'", path);
+        ssize_t done = i == 0 ? write(fd, "x", 1) : 1;
+        (void)close(fd);
+        if (done != 1)
+            return gsp_fail(err, GSP_E_IO, errno, "cannot write to '%s'", path);
+    }
+    return 0;
+}
+
 static int
 strike(const struct fault_call *c, struct gsp_error *err)
 {
@@ -161,6 +191,8 @@ strike(const struct fault_call *c, struct gsp_error *err)
     case WHAT_KILL:
         (void)raise(SIGKILL);
         return 0;
+    case WHAT_PAUSE:
+        return pause_here(s, err);
     case WHAT_SHORT_READ:
     case WHAT_SHORT_WRITE:
         return 0; /* the operation itself looks at strikes */
@@ -173,7 +205,7 @@ fault_begin(struct fault_call *c, struct fault_store *s, enum fault_op op, const
 {
     struct fault_state *state = s->state;
     *c = (struct fault_call){.store = s, .op = op, .path = path};
-    if ((s->plan.ops >> op & 1u) == 0)
+    if ((s->plan.ops >> op & 1u) == 0 || (s->plan.path != NULL && strstr(path, s->plan.path) == NULL))
         return 0;
     c->strikes = is_due(&s->plan, atomic_fetch_add(&state->count, 1) + 1);
     if (!c->strikes)

@@ -77,6 +77,53 @@ forms_that_people_write(void **state)
         assert_false(timestamp_parse(bad[i], 0, &t));
 }
 
+/* Clocks that are set forward and back, half-hour zones, and a zone that once moved by half an hour. */
+static void
+local_times_around_changes_of_the_clock(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *zone, *local, *utc;
+    } cases[] = {
+        {"Europe/Berlin", "2026-03-29 01:59:59", "2026-03-29 00:59:59Z"},
+        {"Europe/Berlin", "2026-03-29 02:30:00", "2026-03-29 01:30:00Z"}, /* there is no such time */
+        {"Europe/Berlin", "2026-03-29 03:00:00", "2026-03-29 01:00:00Z"},
+        {"Europe/Berlin", "2026-10-25 01:59:59", "2026-10-24 23:59:59Z"},
+        {"Europe/Berlin", "2026-10-25 02:30:00", "2026-10-25 01:30:00Z"}, /* comes twice */
+        {"Europe/Berlin", "2026-10-25 03:00:00", "2026-10-25 02:00:00Z"},
+        {"Europe/Berlin", "2026-07-01 12:00:00", "2026-07-01 10:00:00Z"},
+        {"Asia/Kolkata", "2026-01-01", "2025-12-31 18:30:00Z"},
+        {"Australia/Lord_Howe", "2026-04-05 01:45:00", "2026-04-04 15:15:00Z"},
+        {"Asia/Kathmandu", "2026-01-01 05:45:00", "2026-01-01 00:00:00Z"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int64_t local = 0, utc = 0;
+        set_zone(cases[i].zone);
+        assert_true(timestamp_parse(cases[i].local, 0, &local) && timestamp_parse(cases[i].utc, 0, &utc));
+        if (local != utc)
+            fail_msg("%s %s is %lld, not %lld", cases[i].zone, cases[i].local, (long long)local, (long long)utc);
+    }
+}
+
+static void
+days_that_are_not_in_the_calendar(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"1900-01-01", "1969-12-31 23:59:59Z", "2026-02-29", "2100-02-29", "2026-04-31",
+        "2026-00-10", "2026-01-00", "9999-12-31 23:59:59Z", "10000-01-01", "2026-01-01 24:00:00"};
+    static const char *const good[] = {"2000-02-29", "2028-02-29", "2026-01-31", "9999-12-30 23:59:59Z"};
+    int64_t t = 7;
+    set_zone("UTC");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (timestamp_parse(bad[i], 0, &t) || t != 7)
+            fail_msg("%s is taken", bad[i]);
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        if (!timestamp_parse(good[i], 0, &t) || !timestamp_in_range(t))
+            fail_msg("%s is not taken", good[i]);
+    assert_false(timestamp_in_range(0));
+    assert_false(timestamp_in_range(INT64_MAX));
+}
+
 int
 main(void)
 {
@@ -84,6 +131,8 @@ main(void)
         cmocka_unit_test(printed_with_the_local_offset),
         cmocka_unit_test(what_is_printed_is_read_back),
         cmocka_unit_test(forms_that_people_write),
+        cmocka_unit_test(local_times_around_changes_of_the_clock),
+        cmocka_unit_test(days_that_are_not_in_the_calendar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -153,6 +153,58 @@ a_lock_follows_its_directory(void **state)
 }
 
 static void
+a_control_file_can_be_changed_under_readers_not_under_a_writer(void **state)
+{
+    (void)state;
+    struct store s;
+    struct gsp_error err;
+    struct backup_lock *lock = NULL, *brief = NULL;
+    catalog_with_backup(&s);
+    ok(shared(&s, &lock, &err));
+    ok(backup_lock_brief(&s, "main", &the_backup, &brief, &err));
+    assert_non_null(brief);
+    must_refuse(&s, "");
+    backup_unlock(brief);
+    backup_unlock(lock);
+    /* Who holds it exclusively may change it anyway. */
+    ok(exclusive(&s, &lock, &err));
+    ok(backup_lock_brief(&s, "main", &the_backup, &brief, &err));
+    assert_null(brief);
+    backup_unlock(lock);
+    pid_t writer = start_process();
+    put_pid(&s, "backup.pid", writer);
+    fails(backup_lock_brief(&s, "main", &the_backup, &brief, &err), GSP_E_LOCKED);
+    end_process(writer);
+    ok(backup_lock_brief(&s, "main", &the_backup, &brief, &err)); /* stale by now */
+    backup_unlock(brief);
+    assert_no_files(&s);
+    store_close(&s);
+}
+
+static void
+an_instance_has_one_holder(void **state)
+{
+    (void)state;
+    struct store s;
+    struct gsp_error err;
+    struct backup_lock *lock = NULL, *second = NULL;
+    char text[32];
+    mem_catalog(&s);
+    ok(instance_lock(&s, "main", &lock, &err));
+    fails(instance_lock(&s, "main", &second, &err), GSP_E_LOCKED);
+    assert_non_null(strstr(err.msg, "Cannot lock instance 'main' directory: process "));
+    backup_unlock(lock);
+    assert_int_equal(store_dir_is_empty(&s, "backups/main", &err), 1);
+    (void)snprintf(text, sizeof text, "%d\n", (int)dead_pid());
+    mem_put(&s, "backups/main/instance.pid", text);
+    ok(instance_lock(&s, "main", &lock, &err));
+    backup_unlock(lock);
+    assert_int_equal(store_dir_is_empty(&s, "backups/main", &err), 1);
+    fails(instance_lock(&s, "none", &lock, &err), GSP_E_NOENT);
+    store_close(&s);
+}
+
+static void
 readers_share_and_keep_writers_out(void **state)
 {
     (void)state;
@@ -411,6 +463,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_exclusive_lock_at_a_time),
         cmocka_unit_test(a_lock_follows_its_directory),
+        cmocka_unit_test(a_control_file_can_be_changed_under_readers_not_under_a_writer),
+        cmocka_unit_test(an_instance_has_one_holder),
         cmocka_unit_test(readers_share_and_keep_writers_out),
         cmocka_unit_test(locks_of_the_stock_tool_count_by_their_pid),
         cmocka_unit_test(garbage_is_stale),

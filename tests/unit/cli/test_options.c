@@ -158,7 +158,7 @@ help_of_each_command_shows_its_options(void **state)
         assert_non_null(options);
         for (size_t i = 0; i < option_defs_n; i++) {
             const struct option_def *o = &option_defs[i];
-            int wanted = o->help != NULL && (o->commands & c->bit) && !(o->unsupported & c->bit);
+            int wanted = o->help != NULL && option_fate(o, c) == OPTION_TAKEN;
             const char *line = line_of(options, o->name);
             if (wanted != (line != NULL))
                 fail_msg("help of %s and --%s", c->name, o->name);
@@ -187,6 +187,40 @@ shown_options_say_what_their_value_is(void **state)
             fail_msg("--%s takes a value and help does not say so, or the other way round", o->name);
         if (o->help[0] == '\0' || o->help[strlen(o->help) - 1] == '.')
             fail_msg("help of --%s: '%s'", o->name, o->help);
+    }
+}
+
+/* Completion, the man page and the walk over all options know the values from here. */
+static void
+every_value_is_of_a_type(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < option_defs_n; i++) {
+        const struct option_def *o = &option_defs[i];
+        const struct option_value v = option_value(o);
+        if (v.type == VALUE_UNSET)
+            fail_msg("nobody says what the value of --%s is", o->name);
+        if ((v.type == VALUE_FLAG) != (o->argument == ARG_NONE))
+            fail_msg("--%s takes a value and is a flag, or the other way round", o->name);
+        if ((v.type == VALUE_ENUM || v.type == VALUE_WORD) && (v.words == NULL || v.words[0] == NULL))
+            fail_msg("--%s is one of no words", o->name);
+        if (v.type == VALUE_U32 && v.max == 0)
+            fail_msg("--%s has no range", o->name);
+    }
+}
+
+static void
+the_listing_for_programs_has_every_row(void **state)
+{
+    (void)state;
+    auto_strbuf text = STRBUF_INIT;
+    help_json(&text);
+    assert_int_equal(text.failed, 0);
+    for (size_t i = 0; i < option_defs_n; i++) {
+        char line[80];
+        (void)snprintf(line, sizeof line, "\n            \"name\": \"%s\",\n", option_defs[i].name);
+        if (strstr(text.data, line) == NULL)
+            fail_msg("--%s is missing", option_defs[i].name);
     }
 }
 
@@ -219,6 +253,8 @@ main(void)
         cmocka_unit_test(every_command_can_be_reached),
         cmocka_unit_test(help_of_each_command_shows_its_options),
         cmocka_unit_test(shown_options_say_what_their_value_is),
+        cmocka_unit_test(every_value_is_of_a_type),
+        cmocka_unit_test(the_listing_for_programs_has_every_row),
         cmocka_unit_test(the_overview_shows_every_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

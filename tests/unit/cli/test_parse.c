@@ -270,16 +270,46 @@ options_to_come_are_refused(void **state)
 {
     (void)state;
     struct line l;
-    PARSE(&l, "restore", "--recovery-target-time=2024-01-01");
+    PARSE(&l, "restore", "--vgname=x");
     assert_int_equal(l.rc, GSP_E_UNSUPPORTED);
-    assert_string_equal(l.err.msg, "option --recovery-target-time is not supported yet with 'restore'");
+    assert_string_equal(l.err.msg, "option --vgname is not supported yet with 'restore'");
     assert_non_null(strstr(l.err.hint, "gs_probackup help restore"));
     line_free(&l);
-    refuse(GSP_E_UNSUPPORTED, "--vgname", "backup", "--vgname=x");
     refuse(GSP_E_UNSUPPORTED, "--with-key", "init", "--with-key=x");
-    accept("set-config", "--restore-command=cp"); /* kept for later, although restore has no use for it yet */
+}
+
+/* What is wrong with a value is said before anything is done, a backup least of all. */
+static void
+values_are_checked_at_once(void **state)
+{
+    (void)state;
+    struct line l;
+    refuse(
+        GSP_E_USAGE, "Option -j, --threads should be a 32bit unsigned integer: '4294967296'", "backup", "-j4294967296");
+    refuse(GSP_E_USAGE, "Option --verify-map should be a whole number from 0 to 1000: '1001'", "backup",
+        "--verify-map=1001");
+    refuse(GSP_E_USAGE, "Invalid value for '--ttl' option: '5 weeks'", "backup", "--ttl=5 weeks");
+    refuse(GSP_E_USAGE, "Invalid value for '--ttl' option: '9223372036855s'", "backup", "--ttl=9223372036855s");
+    refuse(GSP_E_USAGE, "Invalid value for '--ttl' option: '-1'", "backup", "--ttl=-1");
+    refuse(GSP_E_USAGE, "Invalid value for '--expire-time' option: '1900-01-01'", "backup", "--expire-time=1900-01-01");
+    refuse(GSP_E_USAGE, "Option -B, --backup-path should be a valid string: ''", "show", "-B", "");
+    refuse(GSP_E_USAGE, "Option --instance should be a valid string: ''", "show", "--instance=");
+    refuse(GSP_E_USAGE, "Option -S, --slot should be a valid string: ''", "backup", "-S", "");
+    accept("backup", "--note=", "-W", "", "-j", "4294967295", "--verify-map=1000", "--ttl=0");
     line_free(&l);
-    refuse(GSP_E_UNSUPPORTED, "--restore-command", "restore", "--restore-command=cp");
+}
+
+/* The names of one option count as one. */
+static void
+an_alias_is_the_same_option(void **state)
+{
+    (void)state;
+    struct line l;
+    refuse(GSP_E_USAGE, "should be specified only once: 'b'", "restore", "--recovery-target-name=a",
+        "--recovery-target-name=b");
+    refuse(GSP_E_USAGE, "--xid should be specified only once: '2'", "restore", "--recovery-target-xid=1", "--xid=2");
+    accept("delete", "--expired", "--delete-expired");
+    line_free(&l);
 }
 
 static void
@@ -337,7 +367,7 @@ malformed_settings_are_explained(void **state)
 {
     (void)state;
     static char key[300];
-    refuse(GSP_E_USAGE, "--set needs KIND.NAME.KEY=VALUE, not 'storage.fs.key'", "show", "--set", "storage.fs.key");
+    refuse(GSP_E_USAGE, "--set needs KIND.NAME.KEY=VALUE", "show", "--set", "storage.fs.key");
     refuse(GSP_E_USAGE, "--set needs KIND.NAME.KEY=VALUE", "show", "--set", "");
     memset(key, 'k', sizeof key - 2);
     key[200] = '=';
@@ -419,6 +449,8 @@ main(void)
         cmocka_unit_test(wrong_use_of_values_is_explained),
         cmocka_unit_test(options_of_other_commands),
         cmocka_unit_test(options_to_come_are_refused),
+        cmocka_unit_test(values_are_checked_at_once),
+        cmocka_unit_test(an_alias_is_the_same_option),
         cmocka_unit_test(retention_goes_with_backup_and_delete),
         cmocka_unit_test(what_excludes_each_other),
         cmocka_unit_test(malformed_settings_are_explained),

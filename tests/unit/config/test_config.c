@@ -57,6 +57,7 @@ starts_with_the_defaults_of_the_manual(void **state)
         {"remote-proto", "ssh"},
         {"enable-dss", "false"},
         {"instance-id", "-1"},
+        {"log-format-file", "plain"},
         {"server.plugin", "auto"},
         {"storage.repo", "fs"},
         {"storage.data", "fs"},

@@ -49,7 +49,7 @@ fixture_begin(struct fixture *f, size_t n, int is_ours)
     for (size_t k = 0; k < n; k++) {
         struct member *m = &f->members[k];
         backup_init(&m->b);
-        (void)snprintf(m->b.id, sizeof m->b.id, "M%zu", k);
+        (void)snprintf(m->b.id, sizeof m->b.id, "M%u", (unsigned)k);
         (void)snprintf(m->path, sizeof m->path, "backups/main/M%zu", k);
         m->b.dir = strdup(m->b.id);
         m->b.mode = strdup(k + 1 == n ? "FULL" : "DELTA");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine_test.h"
 
+#include "core/engine/external_target.h"
 #include "core/engine/restore_mark.h"
 #include "core/engine/restore_target.h"
 
@@ -11,7 +12,6 @@ enum { PLACES_MAX = 8 };
 struct place {
     char root[64];
     void *mem;
-    uint64_t free_bytes;
     char link_path[64], link_target[64]; /* the last link made */
 };
 static struct place places[PLACES_MAX];
@@ -26,7 +26,7 @@ place_at(const char *root)
             return &places[i];
     assert_true(n_places < PLACES_MAX);
     struct place *p = &places[n_places++];
-    *p = (struct place){.free_bytes = UINT64_MAX};
+    *p = (struct place){0};
     (void)snprintf(p->root, sizeof p->root, "%s", root);
     ok(storage_mem_ops.open(NULL, NULL, root, &p->mem, &err));
     return p;
@@ -59,15 +59,6 @@ place_close(void *store)
 }
 
 static int
-place_space(void *store, const char *path, struct gsp_space *ret, struct gsp_error *err)
-{
-    (void)path;
-    (void)err;
-    ret->free_bytes = ret->total_bytes = place_of(store)->free_bytes;
-    return 0;
-}
-
-static int
 place_symlink(void *store, const char *target, const char *path, struct gsp_error *err)
 {
     struct place *p = place_of(store);
@@ -87,12 +78,23 @@ place_readlink(void *store, const char *path, char *buf, uint32_t size, struct g
     return 0;
 }
 
+/* Each place is a file system of its own. */
+static int
+place_stat(void *store, const char *path, struct gsp_stat *ret, struct gsp_error *err)
+{
+    int rc = storage_mem_ops.stat(store, path, ret, err);
+    if (rc == 0)
+        ret->dev = (uint64_t)(place_of(store) - places);
+    return rc;
+}
+
 /* ---- fixture -------------------------------------------------------------------------------------- */
 
 struct fixture {
     struct gsp_storage_ops ops;
     struct gsp_plugin plugin;
     struct engine e;
+    struct backup b;
     struct stored_backup sb;
     struct restore_target t;
     struct gsp_dialect_ops dialect;
@@ -119,8 +121,8 @@ fixture_open(struct fixture *f, const char *map)
     f->ops = storage_mem_ops;
     f->ops.open = place_open;
     f->ops.close = place_close;
-    f->ops.space = place_space;
     f->ops.symlink = place_symlink;
+    f->ops.stat = place_stat;
     f->ops.readlink = place_readlink;
     f->plugin = (struct gsp_plugin){.struct_size = sizeof f->plugin,
         .abi_major = GSP_ABI_MAJOR,
@@ -140,6 +142,7 @@ fixture_open(struct fixture *f, const char *map)
         mem_put(&f->e.repo, DATABASE_DIR "/map", map);
     f->e.instance = "main";
     f->sb.e = &f->e;
+    f->sb.b = &f->b;
     f->sb.page_size = SIZE;
     (void)snprintf(f->sb.dir, sizeof f->sb.dir, "%s", BACKUP_DIR);
     ok(filelist_new(&f->sb.list, &err));
@@ -181,7 +184,7 @@ numbered_parse(const void *control, uint32_t len, struct gsp_cluster *ret, struc
 }
 
 static int
-open_target(struct fixture *f, const struct tablespace_mapping *mappings, size_t n, struct gsp_error *err)
+open_target(struct fixture *f, const struct directory_mapping *mappings, size_t n, struct gsp_error *err)
 {
     struct restore_options opts = {.pgdata = "/new", .mappings = mappings, .n_mappings = n};
     f->dialect = toy_dialect;
@@ -243,7 +246,7 @@ tablespaces_are_opened_where_they_belong(void **state)
     (void)state;
     struct fixture f;
     struct gsp_error err;
-    static const struct tablespace_mapping mapping[] = {{"/ts/b", "/elsewhere"}};
+    static const struct directory_mapping mapping[] = {{"/ts/b", "/elsewhere", 0}};
     fixture_open(&f, "77 /ts/a\n78 /ts/b\n");
     ok(open_target(&f, NULL, 0, &err));
     assert_int_equal(f.t.n_spaces, 2);
@@ -267,32 +270,30 @@ impossible_places_are_refused(void **state)
     (void)state;
     static const struct {
         const char *map;
-        struct tablespace_mapping mapping;
+        struct directory_mapping mapping;
         int code;
         const char *said;
     } cases[] = {
-        {"77 /ts/a\n", {"/ts/x", "/y"}, GSP_E_USAGE, "entry in tablespace_map file: \"/ts/x\""},
-        {NULL, {"/ts/x", "/y"}, GSP_E_USAGE, "\"/ts/x\""},
-        {"77 /ts/a\n", {"/ts/a", "/new/ts"}, GSP_E_USAGE, "lie in each other"},
-        {"77 /ts/a\n", {"/ts/a", "/new"}, GSP_E_USAGE, "lie in each other"},
-        {"77 /ts/a\n", {"/ts/a", "/"}, GSP_E_USAGE, "lie in each other"},
-        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts/a"}, GSP_E_USAGE, "77 and 78 would share"},
-        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts/a/sub"}, GSP_E_USAGE, "77 and 78 would share"},
-        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts"}, GSP_E_USAGE, "77 and 78 would share"},
-        {"../x /ts/a\n", {"/ts/a", "/y"}, GSP_E_CORRUPT, "tablespace_map"},
-        {"7x /ts/a\n", {"/ts/a", "/y"}, GSP_E_CORRUPT, "tablespace"},
-        {"77 ts/a\n", {"ts/a", "y"}, GSP_E_CORRUPT, ""},
-        {"77 /ts/../new\n78 /ts/b\n", {"/ts/b", "/y"}, GSP_E_CORRUPT, "'/ts/../new'"},
-        {"77 /ts/a\n", {"/ts/a", "/y/../new/z"}, GSP_E_CORRUPT, "'/y/../new/z'"},
-        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/full"}, GSP_E_EXIST, "not empty: \"/full\""},
-        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/small"}, GSP_E_NOSPC, "'/small': 40kB are free, 40kB are needed"},
+        {"77 /ts/a\n", {"/ts/x", "/y", 0}, GSP_E_USAGE, "entry in tablespace_map file: \"/ts/x\""},
+        {NULL, {"/ts/x", "/y", 0}, GSP_E_USAGE, "\"/ts/x\""},
+        {"77 /ts/a\n", {"/ts/a", "/new/ts", 0}, GSP_E_USAGE, "lie in each other"},
+        {"77 /ts/a\n", {"/ts/a", "/new", 0}, GSP_E_USAGE, "lie in each other"},
+        {"77 /ts/a\n", {"/ts/a", "/", 0}, GSP_E_USAGE, "lie in each other"},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts/a", 0}, GSP_E_USAGE, "77 and 78 would share"},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts/a/sub", 0}, GSP_E_USAGE, "77 and 78 would share"},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/ts", 0}, GSP_E_USAGE, "77 and 78 would share"},
+        {"../x /ts/a\n", {"/ts/a", "/y", 0}, GSP_E_CORRUPT, "tablespace_map"},
+        {"7x /ts/a\n", {"/ts/a", "/y", 0}, GSP_E_CORRUPT, "tablespace"},
+        {"77 ts/a\n", {"ts/a", "y", 0}, GSP_E_CORRUPT, ""},
+        {"77 /ts/../new\n78 /ts/b\n", {"/ts/b", "/y", 0}, GSP_E_CORRUPT, "'/ts/../new'"},
+        {"77 /ts/a\n", {"/ts/a", "/y/../new/z", 0}, GSP_E_CORRUPT, "'/y/../new/z'"},
+        {"77 /ts/a\n78 /ts/b\n", {"/ts/b", "/full", 0}, GSP_E_EXIST, "not empty: \"/full\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct fixture f;
         struct gsp_error err;
         fixture_open(&f, cases[i].map);
         occupy("/full");
-        place_at("/small")->free_bytes = 5 * SIZE;
         fails(open_target(&f, &cases[i].mapping, 1, &err), cases[i].code);
         if (strstr(err.msg, cases[i].said) == NULL)
             fail_msg("case %zu: %s", i, err.msg);
@@ -300,34 +301,6 @@ impossible_places_are_refused(void **state)
             assert_true(!exists(places[k].root, "") || strcmp(places[k].root, "/full") == 0);
         fixture_close(&f);
     }
-}
-
-static void
-each_place_needs_room_for_its_part(void **state)
-{
-    (void)state;
-    struct fixture f;
-    struct gsp_error err;
-    fixture_open(&f, "77 /ts/a\n78 /ts/b\n");
-    assert_int_equal(restore_bytes_needed(&f.sb), 18 * SIZE + 1007);
-    place_at("/new")->free_bytes = 10 * SIZE + 1008;
-    place_at("/ts/a")->free_bytes = 3 * SIZE + 1;
-    place_at("/ts/b")->free_bytes = 5 * SIZE + 1;
-    ok(open_target(&f, NULL, 0, &err));
-    place_at("/new")->free_bytes--;
-    fails(open_target(&f, NULL, 0, &err), GSP_E_NOSPC);
-    assert_non_null(strstr(err.msg, "'/new'"));
-    place_at("/new")->free_bytes++;
-    place_at("/ts/a")->free_bytes--;
-    fails(open_target(&f, NULL, 0, &err), GSP_E_NOSPC);
-    assert_non_null(strstr(err.msg, "'/ts/a'"));
-    /* Sizes out of a hostile list: the sum does not wrap around to something small. */
-    place_at("/ts/a")->free_bytes = place_at("/new")->free_bytes = INT64_MAX / 2;
-    for (int i = 0; i < 4; i++)
-        add(&f, i % 2 ? "spaces/780x" : "spaces/77/x", S_IFREG | 0600, INT64_MAX, 0);
-    assert_int_equal(restore_bytes_needed(&f.sb), INT64_MAX);
-    fails(open_target(&f, NULL, 0, &err), GSP_E_NOSPC);
-    fixture_close(&f);
 }
 
 static void
@@ -441,6 +414,98 @@ an_unfinished_restore_is_cleared_away(void **state)
 }
 
 static void
+external_directories_are_opened_where_they_belong(void **state)
+{
+    (void)state;
+    static const struct directory_mapping both[] = {{"/x/b", "/elsewhere", 1}, {"/ts/a", "/moved", 1}};
+    struct fixture f;
+    struct gsp_error err;
+    char dirs[] = "/x/c:/x/b";
+    fixture_open(&f, "77 /ts/a\n");
+    f.b.external_dirs = dirs;
+    add(&f, "base", S_IFDIR | 0751, 0, 0);
+    f.sb.list.entries[f.sb.list.n - 1].external_dir_num = 2;
+    ok(open_target(&f, both, 2, &err));
+    assert_int_equal(f.t.n_externals, 2);
+    assert_string_equal(restore_target_store(&f.t, 1)->root, "/elsewhere");
+    assert_string_equal(restore_target_store(&f.t, 2)->root, "/x/c");
+    assert_string_equal(restore_target_store(&f.t, 0)->root, "/new");
+    assert_string_equal(f.t.spaces[0].location, "/moved"); /* as with -T */
+    assert_false(exists("/elsewhere", ""));
+    ok(restore_target_clear(&f.t, &err));
+    ok(restore_target_prepare(&f.t, &f.sb, &err));
+    ok(restore_target_set_modes(&f.t, &f.sb, &err));
+    assert_true(exists("/elsewhere", "") && !exists("/elsewhere", "base"));
+    assert_int_equal(mode_of("/x/c", "base") & 07777, 0751);
+    assert_int_equal(mode_of("/new", "") & 07777, 0750);
+    fixture_close(&f);
+}
+
+static void
+impossible_external_places_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct directory_mapping mapping;
+        int code;
+        const char *said;
+    } cases[] = {
+        {{"/x/none", "/y", 1}, GSP_E_USAGE, "list of external directories of current backup: \"/x/none\""},
+        {{"/x/b", "/y", 0}, GSP_E_USAGE, "entry in tablespace_map file: \"/x/b\""},
+        {{"/x/b", "/new/x", 1}, GSP_E_USAGE, "the data directory '/new' lie in each other"},
+        {{"/x/b", "/ts", 1}, GSP_E_USAGE, "the tablespace '/ts/a' lie in each other"},
+        {{"/x/b", "/ts/a/sub", 1}, GSP_E_USAGE, "the tablespace '/ts/a' lie in each other"},
+        {{"/x/c", "/x/b", 1}, GSP_E_USAGE, "external directory '/x/b' lie in each other"},
+        {{"/x/c", "/x", 1}, GSP_E_USAGE, "external directory '/x/b' lie in each other"},
+        {{"/x/c", "/y/../z", 1}, GSP_E_USAGE, "not a plain path"},
+        {{"/x/c", "/y\nz", 1}, GSP_E_USAGE, "line break"},
+        {{"/x/c", "/full", 1}, GSP_E_EXIST, "External directory is not empty: \"/full\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fixture f;
+        struct gsp_error err;
+        char dirs[] = "/x/b:/x/c";
+        fixture_open(&f, "77 /ts/a\n");
+        f.b.external_dirs = dirs;
+        occupy("/full");
+        fails(open_target(&f, &cases[i].mapping, 1, &err), cases[i].code);
+        if (strstr(err.msg, cases[i].said) == NULL)
+            fail_msg("case %zu: %s", i, err.msg);
+        fixture_close(&f);
+    }
+}
+
+static void
+an_unfinished_restore_clears_the_external_places_it_claimed(void **state)
+{
+    (void)state;
+    static const struct directory_mapping elsewhere = {"/x/b", "/other", 1};
+    struct fixture f;
+    struct gsp_error err;
+    char dirs[] = "/x/b";
+    fixture_open(&f, NULL);
+    f.b.external_dirs = dirs;
+    ok(open_target(&f, NULL, 0, &err));
+    ok(restore_target_clear(&f.t, &err));
+    put_mark("/new", SYSTEM_ID);
+    ok(external_targets_claim(&f.t, &err));
+    ok(restore_target_prepare(&f.t, &f.sb, &err));
+    occupy("/x/b");
+    occupy("/other");
+    ok(store_remove(&f.t.store, RESTORE_OWNER, &err));        /* it died */
+    fails(open_target(&f, &elsewhere, 1, &err), GSP_E_EXIST); /* never claimed */
+    ok(open_target(&f, NULL, 0, &err));
+    assert_true(exists("/x/b", "file"));
+    ok(restore_target_clear(&f.t, &err));
+    assert_true(!exists("/x/b", "file") && exists("/x/b", "") && exists("/other", "file"));
+    assert_false(exists("/new", RESTORE_EXTERNAL));
+    ok(external_targets_claim(&f.t, &err));
+    external_targets_release(&f.t);
+    assert_false(exists("/new", RESTORE_EXTERNAL));
+    fixture_close(&f);
+}
+
+static void
 whoever_was_disturbed_does_not_finish(void **state)
 {
     (void)state;
@@ -526,11 +591,6 @@ in_place_what_is_there_is_used(void **state)
     ok(store_mkdir(&f.t.store, "spaces/77", 0700, 0, &err)); /* what a link leads to */
     ok(restore_target_set_modes(&f.t, &f.sb, &err));
     assert_int_equal(mode_of("/new", "base") & 07777, 0750);
-    /* Only what is not there yet needs room. */
-    place_at("/new")->free_bytes = 5 * SIZE;
-    fails(restore_target_check_room(&f.t, &f.sb, &err), GSP_E_NOSPC);
-    f.t.there = 11 * SIZE;
-    ok(restore_target_check_room(&f.t, &f.sb, &err));
     fixture_close(&f);
 }
 
@@ -589,12 +649,14 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tablespaces_are_opened_where_they_belong),
         cmocka_unit_test(impossible_places_are_refused),
-        cmocka_unit_test(each_place_needs_room_for_its_part),
         cmocka_unit_test(directories_and_links_are_made),
         cmocka_unit_test(malformed_names_are_refused),
         cmocka_unit_test(failures_of_the_places_are_told),
         cmocka_unit_test(destinations_must_be_ours_and_empty),
         cmocka_unit_test(an_unfinished_restore_is_cleared_away),
+        cmocka_unit_test(external_directories_are_opened_where_they_belong),
+        cmocka_unit_test(impossible_external_places_are_refused),
+        cmocka_unit_test(an_unfinished_restore_clears_the_external_places_it_claimed),
         cmocka_unit_test(whoever_was_disturbed_does_not_finish),
         cmocka_unit_test(only_an_unfinished_restore_of_the_same_cluster_is),
         cmocka_unit_test(in_place_what_is_there_is_used),

@@ -497,6 +497,48 @@ other_failures_end_the_scan(void **state)
     store_close(&side.store);
 }
 
+static void
+external_directories_hold_plain_files(void **state)
+{
+    (void)state;
+    static const struct name names[] = {{"", ".hidden", 'f', NULL}, {"", "base", 'd', NULL}, {"base", "1", 'd', NULL},
+        {"base/1", "5", 'f', NULL}, {"base", "up", 'l', ""}, {"", "again", 'l', "base/1"}, {"", "gone", 'x', NULL},
+        {"", "pipe", 'p', NULL}, {"", "data", 'l', "/data"}, {"", "catalog", 'l', "/catalog"}, {"", "a\"b", 'f', NULL}};
+    struct tree t = TREE(names);
+    struct store s;
+    struct result r = {.list = {.arena = arena_new()}};
+    struct gsp_stat data, catalog;
+    struct gsp_error err;
+    struct log_capture log;
+    ok(store_open(&s, &tree_ops, &t, NULL, "/ext", &err));
+    identify(&t, "/data", &data);
+    identify(&t, "/catalog", &catalog);
+    struct external_scan scan = {.store = &s,
+        .number = 3,
+        .barriers = {{data.dev, data.ino, "the data directory"}, {catalog.dev, catalog.ino, "the backup catalog"}},
+        .n_barriers = 2};
+    log_capture_begin(&log);
+    ok(scan_external(&scan, &r.list, &err));
+    log_capture_end(&log, &r.log);
+    assert_int_equal(r.list.n_files, 4);
+    assert_int_equal(r.list.n_dirs, 3);
+    for (size_t i = 0; i < r.list.n_files; i++) {
+        assert_int_equal(r.list.files[i].action, GSP_CLASS_COPY);
+        assert_int_equal(r.list.files[i].entry.external_dir_num, 3);
+    }
+    assert_non_null(find_file(&r, ".hidden"));
+    assert_non_null(find_file(&r, "again/5"));
+    assert_string_equal(find_file(&r, "a%22b")->source, "a\"b");
+    assert_non_null(strstr(strbuf_str(&r.log), "Skip '/ext/base/up': the link leads back"));
+    assert_non_null(strstr(strbuf_str(&r.log), "Skip '/ext/data': it is the data directory"));
+    assert_non_null(strstr(strbuf_str(&r.log), "Skip '/ext/catalog': it is the backup catalog"));
+    assert_non_null(strstr(strbuf_str(&r.log), "Skip '/ext/gone': the link leads nowhere"));
+    assert_non_null(strstr(strbuf_str(&r.log), "Skip '/ext/pipe': neither"));
+    source_list_clear(&r.list);
+    store_close(&s);
+    strbuf_free(&r.log);
+}
+
 /* Last: nothing takes the flag back. */
 static void
 ctrl_c_ends_the_scan(void **state)
@@ -525,6 +567,7 @@ main(void)
         cmocka_unit_test(nesting_has_a_limit),
         cmocka_unit_test(paths_have_a_limit),
         cmocka_unit_test(other_failures_end_the_scan),
+        cmocka_unit_test(external_directories_hold_plain_files),
         cmocka_unit_test(ctrl_c_ends_the_scan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

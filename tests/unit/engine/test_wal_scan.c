@@ -175,6 +175,110 @@ segments_of_older_timelines_have_their_names(void **state)
     close_fixture(&f);
 }
 
+/* What timeline 1 wrote after it was left is no part of the history, whatever its name. */
+static void
+a_left_timeline_does_not_stand_in(void **state)
+{
+    (void)state;
+    struct scan_fixture f;
+    struct gsp_error err = {0};
+    open_fixture(&f);
+    f.spans[0] = (struct timeline_span){.timeline = 1, .end = UINT64_C(6) * SEGMENT + 500};
+    f.spans[1] = (struct timeline_span){.timeline = 2, .begin = f.spans[0].end, .end = UINT64_MAX};
+    f.history.n = 2;
+    put_segment(&f.server, "pg_wal/", 1, 5, 10);
+    put_segment(&f.server, "pg_wal/", 2, 6, 11);
+    put_segment(&f.server, "pg_wal/", 1, 7, 77);
+    put_segment(&f.server, "pg_wal/", 2, 8, 13);
+    assert_int_equal(wal_scan_run(&f.scan, 1, &err), GSP_E_NOENT);
+    assert_non_null(strstr(err.msg, "segment 000000020000000000000007 is missing"));
+    close_fixture(&f);
+}
+
+/* Reads whole chunks, and gives back the number of bytes. */
+static int
+chunk_target(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline, gsp_lsn from,
+    gsp_lsn after, const struct gsp_recovery *target, struct gsp_wal_reach *ret, struct gsp_error *err)
+{
+    char name[WAL_SEGMENT_NAME_SIZE];
+    uint8_t bytes[300];
+    int64_t got = 1;
+    (void)after;
+    (void)target;
+    (void)snprintf(name, sizeof name, "%08X00000000%08X", timeline, (unsigned)(from / cluster->wal_segment_size));
+    for (ret->end = 0; got > 0; ret->end += (gsp_lsn)got)
+        got = source->read(source->ctx, name, ret->end, bytes, sizeof bytes, err);
+    return (int)got;
+}
+
+/* Nor does it in the segment in which it was left, behind that place. */
+static void
+a_left_timeline_ends_where_it_was_left(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[1000];
+    struct scan_fixture f;
+    struct gsp_error err;
+    struct gsp_dialect_ops dialect = byte_dialect;
+    struct gsp_recovery target = {.kind = GSP_RECOVERY_XID};
+    struct gsp_wal_reach reach = {.struct_size = sizeof reach};
+    open_fixture(&f);
+    dialect.wal_find_target = chunk_target;
+    f.scan.dialect = &dialect;
+    f.spans[0] = (struct timeline_span){.timeline = 1, .end = UINT64_C(5) * SEGMENT + 700};
+    f.spans[1] = (struct timeline_span){.timeline = 2, .begin = f.spans[0].end, .end = UINT64_MAX};
+    f.history.n = 2;
+    ok(store_write_all(&f.server, "pg_wal/000000010000000000000005", 0600, 0, bytes, sizeof bytes, &err));
+    ok(wal_scan_find(&f.scan, f.scan.from, &target, &reach, &err));
+    assert_int_equal(reach.end, 700);
+    ok(store_write_all(&f.server, "pg_wal/000000020000000000000005", 0600, 0, bytes, sizeof bytes, &err));
+    ok(wal_scan_find(&f.scan, f.scan.from, &target, &reach, &err));
+    assert_int_equal(reach.end, 1000);
+    close_fixture(&f);
+}
+
+/* A dialect that looks one byte for the target, and tells where it looked. */
+static int
+byte_target(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline, gsp_lsn from,
+    gsp_lsn after, const struct gsp_recovery *target, struct gsp_wal_reach *ret, struct gsp_error *err)
+{
+    char name[WAL_SEGMENT_NAME_SIZE];
+    uint8_t byte;
+    int64_t got = 1;
+    assert_true(from <= after);
+    for (ret->end = from; got >= 0 && !ret->reached; ret->end += cluster->wal_segment_size) {
+        (void)snprintf(
+            name, sizeof name, "%08X00000000%08X", timeline, (unsigned)(ret->end / cluster->wal_segment_size));
+        got = source->read(source->ctx, name, 0, &byte, 1, err);
+        ret->reached = got == 1 && byte == target->xid;
+    }
+    return got < 0 ? (int)got : 0;
+}
+
+static void
+a_target_is_looked_for_in_all_places(void **state)
+{
+    (void)state;
+    struct scan_fixture f;
+    struct gsp_error err = {0};
+    struct gsp_dialect_ops dialect = byte_dialect;
+    struct gsp_recovery target = {.kind = GSP_RECOVERY_XID, .xid = 12};
+    struct gsp_wal_reach reach = {.struct_size = sizeof reach};
+    open_fixture(&f);
+    dialect.wal_find_target = byte_target;
+    f.scan.dialect = &dialect;
+    put_segment(&f.server, "pg_wal/", 1, 5, 10);
+    put_segment(&f.archive, "", 1, 6, 11);
+    put_segment(&f.archive, "", 1, 7, 12);
+    ok(wal_scan_find(&f.scan, f.scan.from, &target, &reach, &err));
+    assert_true(reach.reached && reach.end == f.scan.from + 3 * SEGMENT);
+    reach.reached = 0;
+    target.xid = 13;
+    assert_int_equal(wal_scan_find(&f.scan, f.scan.from, &target, &reach, &err), GSP_E_NOENT);
+    assert_false(reach.reached);
+    close_fixture(&f);
+}
+
 static void
 nothing_between_two_points_is_nothing_changed(void **state)
 {
@@ -196,6 +300,9 @@ main(void)
         cmocka_unit_test(what_the_server_has_no_more_comes_from_the_archive),
         cmocka_unit_test(a_missing_segment_is_named_with_the_places),
         cmocka_unit_test(segments_of_older_timelines_have_their_names),
+        cmocka_unit_test(a_left_timeline_does_not_stand_in),
+        cmocka_unit_test(a_left_timeline_ends_where_it_was_left),
+        cmocka_unit_test(a_target_is_looked_for_in_all_places),
         cmocka_unit_test(nothing_between_two_points_is_nothing_changed),
     };
     return cmocka_run_group_tests_name("engine/wal_scan", tests, NULL, NULL);
