@@ -176,8 +176,10 @@ write_fully(int fd, const char *text, size_t len)
 static void
 lock_file(int fd, int how)
 {
-    while (flock(fd, how) != 0 && errno == EINTR)
-        continue;
+    int rc;
+    do
+        rc = flock(fd, how);
+    while (rc != 0 && errno == EINTR);
 }
 
 /* Does the name still lead to this file? */

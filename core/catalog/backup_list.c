@@ -142,10 +142,10 @@ read_listed(struct store *repo, const char *instance, struct backup_list *list, 
         if (e->st.type != GSP_FILE_DIRECTORY || (e->name[0] == '.' && !stands_in(&names, e->name)))
             continue;
         rc = read_entry(repo, instance, e->name, &list->backups[list->n], err);
-        if (rc < 0)
+        if (rc < 0) {
             backup_clear(&list->backups[list->n]);
-        if (rc < 0)
             return rc;
+        }
         gone |= rc;
         list->n += rc == 0;
     }

@@ -32,7 +32,7 @@ struct backup_lock {
     struct store *store;
     char what[NAME_MAX + 32]; /* "backup ID", "instance 'NAME'" */
     int shared;
-    int no_files; /* read-only catalog */
+    int no_files;    /* read-only catalog */
     int64_t wait_us; /* for a holder that lives */
     char pid_path[PATH_SIZE], shared_path[PATH_SIZE], owner_path[PATH_SIZE], takeover_path[PATH_SIZE];
 };

@@ -50,11 +50,13 @@ struct backup *backup_list_find(const struct backup_list *list, const char *id);
 /* backup_is_descendant - is b the backup `ancestor`, which may be missing, or made on top of it? Bounded on cyclic
  * parents. */
 int backup_is_descendant(const struct backup_list *list, const struct backup *b, const char *ancestor);
-/* backup_check_read - errors IO the backup's control file is there and could not be read, so nobody knows what it says */
+/* backup_check_read - errors IO the backup's control file is there and could not be read, so nobody knows what it says
+ */
 int backup_check_read(const struct backup *b, struct gsp_error *err);
 /* backup_chain - b and its ancestors down to the FULL one.
  * out    ret: malloc'ed array of borrowed backups, [0] is b, the last one FULL
- * errors NOENT a parent is missing: err->where is its id; CORRUPT the parents form a circle; IO one could not be read */
+ * errors NOENT a parent is missing: err->where is its id; CORRUPT the parents form a circle; IO one could not be read
+ */
 int backup_chain(const struct backup_list *list, const struct backup *b, const struct backup ***ret, size_t *ret_n,
     struct gsp_error *err);
 

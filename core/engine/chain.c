@@ -15,8 +15,8 @@ struct reading {
     struct chain *c;
     struct stored_backup *sb; /* the member whose list is being read */
     uint8_t *present;
-    uint32_t *needed; /* per file of the backup's list */
-    size_t next;      /* in that list, behind the last match: lists are usually sorted alike */
+    uint32_t *needed;              /* per file of the backup's list */
+    size_t next;                   /* in that list, behind the last match: lists are usually sorted alike */
     struct external_dirs external; /* of this member: */
     int32_t *external_numbers;     /* its number N is [N - 1] in the backup; 0: the backup does not have it */
 };

@@ -16,7 +16,7 @@ struct chain_reader;
 struct inplace_extra {
     const char *path;
     int32_t external_dir_num; /* where: in the data directory (0), or in the place of an external directory */
-    int is_space; /* the link of a tablespace: the cluster's directory in it goes, too */
+    int is_space;             /* the link of a tablespace: the cluster's directory in it goes, too */
 };
 
 struct inplace {

@@ -53,7 +53,8 @@ read_history(struct engine *e, const struct gsp_recovery *plan, const struct bac
     uint32_t timeline = plan->timeline;
     for (uint32_t next = b->timeline + 1; plan->timeline == 0; next++) {
         char path[PATH_SIZE];
-        (void)snprintf(path, sizeof path, "%s/%08" PRIX32 ".history", wal_dir, next);
+        if (snprintf(path, sizeof path, "%s/%08" PRIX32 ".history", wal_dir, next) >= PATH_SIZE)
+            return gsp_fail(err, GSP_E_BUG, 0, "path too long: '%s'", wal_dir);
         int there = store_exists(&e->repo, path, err);
         if (there < 0)
             return there;

@@ -229,8 +229,7 @@ static int
 choose_backup(struct restore *r, struct backup **ret, struct gsp_error *err)
 {
     struct backup *b = NULL;
-    int rc = recovery_target_choose(
-        &r->e->repo, r->e->instance, &r->list, &r->opts->target, r->opts->id, &b, err);
+    int rc = recovery_target_choose(&r->e->repo, r->e->instance, &r->list, &r->opts->target, r->opts->id, &b, err);
     if (rc != 0)
         return rc;
     int may_heal = b->status == BACKUP_ORPHAN || b->status == BACKUP_CORRUPT;

@@ -19,7 +19,7 @@ struct restore {
     struct backup_list list;
     const struct backup **backups; /* [0] is what is restored, the last one FULL */
     size_t n;
-    struct chain chain; /* of these; in the list of the backup: what is restored, but not the control file */
+    struct chain chain;            /* of these; in the list of the backup: what is restored, but not the control file */
     struct external_dirs external; /* of the backup */
     struct restore_target target;
     struct inplace inplace;

@@ -127,10 +127,10 @@ open_places(struct measure *m, struct gsp_error *err)
     struct restore_target *t = &m->r->target;
     const struct filelist *list = &m->r->chain.members[0].list;
     int rc = room_place(m->room, "data directory", t->store.root, &t->store, "", &m->data, err);
-    if (rc == 0)
+    if (rc == 0) {
         room_gain(m->room, m->data, t->gain);
-    if (rc == 0)
         rc = open_externals(m, err);
+    }
     for (size_t i = 0; i < list->n && rc == 0; i++) {
         const struct file_entry *f = &list->entries[i];
         if (!file_entry_is_dir(f) || f->external_dir_num > 0)

@@ -45,7 +45,8 @@ int restore_target_check_destination(struct engine *e, const struct restore_opti
 /* restore_target_check_stopped - no server must run in the data directory. errors EXIST */
 int restore_target_check_stopped(struct store *s, const char *pid_file, struct gsp_error *err);
 /* restore_target_open - open all places, apply the tablespace mappings, check that they are empty (or left by an
- * unfinished restore of the same cluster); in place inplace_open does that. Writes nothing. errors EXIST CONFIG USAGE */
+ * unfinished restore of the same cluster); in place inplace_open does that. Writes nothing. errors EXIST CONFIG USAGE
+ */
 int restore_target_open(struct restore_target *t, struct engine *e, const struct restore_options *opts, int in_place,
     struct stored_backup *sb, const struct gsp_dialect_ops *dialect, const struct gsp_cluster *cluster,
     struct gsp_error *err);

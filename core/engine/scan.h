@@ -28,8 +28,8 @@ struct source_list {
     size_t n_files, cap_files;
     struct file_entry *dirs; /* parents before children */
     size_t n_dirs, cap_dirs;
-    uint64_t bytes; /* of all files */
-    uint64_t holes; /* of them, what needs no room: see SPARSE_FILE_MIN */
+    uint64_t bytes;  /* of all files */
+    uint64_t holes;  /* of them, what needs no room: see SPARSE_FILE_MIN */
     int has_encoded; /* names were percent-encoded */
 };
 

@@ -472,10 +472,10 @@ precheck(struct engine *e, struct backup_list *list, struct backup *b, struct gs
         int settled = err->code == 0 ? settle_backup(e, b, err) : err->code;
         if (settled < 0)
             return settled;
-        if (settled > 0)
+        if (settled > 0) {
             log_warning("Backup %s has status RUNNING, change it to ERROR and skip validation", b->id);
-        if (settled > 0)
             return 0;
+        }
     }
     if (!is_checkable(b)) {
         log_warning("Backup %s has status %s. Skip validation.", b->id, backup_status_name(b->status));

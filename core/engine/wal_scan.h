@@ -33,7 +33,8 @@ int wal_scan_compare(struct wal_scan *scan, struct store *repo, const char *dir,
 /* wal_scan_run - errors NOENT: a segment is in none of the places, it is named; CORRUPT; UNSUPPORTED; CANCELLED */
 int wal_scan_run(struct wal_scan *scan, unsigned threads, struct gsp_error *err);
 /* wal_scan_find - read WAL from scan->from on until recovery would end at the target, which does not begin before
- * `after`. Needs no to, map. out ret: how far it came, also after a failure errors NOENT CORRUPT: the WAL ends before */
+ * `after`. Needs no to, map. out ret: how far it came, also after a failure errors NOENT CORRUPT: the WAL ends before
+ */
 int wal_scan_find(struct wal_scan *scan, gsp_lsn after, const struct gsp_recovery *target, struct gsp_wal_reach *ret,
     struct gsp_error *err);
 

@@ -124,9 +124,8 @@ check_timeouts(struct checks *c, struct gsp_error *err)
     int late = sender_ms > 0 && sender_ms < SENDER_TIMEOUT_MS_MIN;
     int rc = tell(c, late ? GSP_PROBE_WARNING : GSP_PROBE_OK, "wal-sender-timeout",
         "ALTER SYSTEM SET wal_sender_timeout = '60s'; SELECT pg_reload_conf();", err,
-        late ? "wal_sender_timeout is %" PRIu64 " ms: a short stall of the catalog's disk ends the WAL stream"
-             : "wal_sender_timeout is %" PRIu64 " ms (0 = never)",
-        sender_ms);
+        "wal_sender_timeout is %" PRIu64 " ms%s", sender_ms,
+        late ? ": a short stall of the catalog's disk ends the WAL stream" : " (0 = never)");
     if (rc == 0)
         rc = tell(c, GSP_PROBE_OK, "session-timeouts", NULL, err,
             "statement_timeout %s ms, idle_in_transaction_session_timeout %s ms (0 = never): a backup lifts both for "
@@ -269,9 +268,8 @@ check_slots(struct checks *c, struct gsp_error *err)
     uint64_t used = (uint64_t)PQntuples(res), all = number(c->value[SLOTS]);
     rc = tell(c, used < all ? GSP_PROBE_OK : GSP_PROBE_WARNING, "replication-slots",
         "ALTER SYSTEM SET max_replication_slots = 10; then restart the server; or drop slots left behind", err,
-        used < all ? "%" PRIu64 " of max_replication_slots = %" PRIu64 " are in use"
-                   : "%" PRIu64 " of max_replication_slots = %" PRIu64 " are in use: nothing holds the WAL of a backup",
-        used, all);
+        "%" PRIu64 " of max_replication_slots = %" PRIu64 " are in use%s", used, all,
+        used < all ? "" : ": nothing holds the WAL of a backup");
     for (int i = 0; i < PQntuples(res) && rc == 0; i++)
         rc = check_slot(c, res, i, err);
     PQclear(res);

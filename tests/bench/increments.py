@@ -9,7 +9,6 @@ from processes import make_dir, run
 from sandbox import tree_bytes
 from tools import Pgbackrest, Probackup, cat, stored
 
-CHAIN = 20
 # WAL of a whole chain stays where PAGE finds it.
 SETTINGS = "wal_keep_size = 64GB\nmax_wal_size = 8GB\n"
 
@@ -19,6 +18,7 @@ class Increments:
 
     def __init__(self, sandbox, report, options, version, modes):
         self.sandbox, self.report, self.options, self.modes = sandbox, report, options, modes
+        self.increments = options.scale["chain"]
         name = f"incremental-{version.major}"
         settings = SETTINGS + ("summarize_wal = on\n" if "PTRACK" in modes else "")
         self.part = Part(name, sandbox, report, options)
@@ -82,7 +82,7 @@ class Increments:
         chain.prepare()
         self.sandbox.measure(chain.backup())
         chain.mode = mode
-        for _ in range(CHAIN):
+        for _ in range(self.increments):
             self.change()
             self.sandbox.measure(chain.backup())
         self.sandbox.measure(chain.validate())  # or each merge would do it first
@@ -94,7 +94,8 @@ class Increments:
     def chains(self, number, chain, full):
         """One round: both restored, and a copy of the chain merged."""
         target = self.part.folder / "restored"
-        work = [("restore FULL", full), (f"restore chain of {CHAIN}", chain), (f"merge chain of {CHAIN}", chain)]
+        work = [("restore FULL", full), (f"restore chain of {self.increments}", chain),
+                (f"merge chain of {self.increments}", chain)]
         for name, job in alternated(work, number):
             argv = job.restore(target, "--no-validate")
             if name.startswith("merge"):  # a copy of links: a merge replaces files, and changes none

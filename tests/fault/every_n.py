@@ -73,26 +73,40 @@ _bench = None  # of the worker processes, which are forked with it
 
 def work(name, kind, numbers, keep):
     """One worker's share of the numbers: first all faults, then all repetitions."""
+    began = time.monotonic()
     injected = [one(_bench, COMMANDS[name], kind, at) for at in numbers]
     codes = [getattr(getattr(run, "first_result", None), "code", None) for run, _, _ in injected]
     problems = [problem for problem in (finish(*args) for args in injected) if problem]
     if not keep:
         subprocess.run(["rm", "-rf", *(run.home for run, _, _ in injected)], check=True)
-    return codes, problems
+    return codes, problems, time.monotonic() - began
 
 
-def every_n(bench, pool, name, kind, only, step, keep):
-    total = operations(bench, COMMANDS[name], kind)
-    numbers = [only] if only else list(range(1, total + 1, step))
-    shares = [numbers[start:start + SHARE] for start in range(0, len(numbers), SHARE)]
-    problems, outcomes = [], {}
-    for future in [pool.submit(work, name, kind, share, keep) for share in shares]:
-        codes, wrong = future.result()
-        problems += wrong
-        for code in codes:
-            outcomes[code] = outcomes.get(code, 0) + 1
-    bench.check_untouched()
-    return len(numbers), outcomes, problems
+class Trial:
+    """One command with one kind of fault, at every n."""
+
+    def __init__(self, bench, pool, name, kind, given):
+        self.name, self.kind = name, kind
+        total = operations(bench, COMMANDS[name], kind)
+        numbers = [given.at] if given.at else list(range(1, total + 1, given.step))
+        self.runs = len(numbers)
+        self.shares = [pool.submit(work, name, kind, numbers[start:start + SHARE], given.keep)
+                       for start in range(0, len(numbers), SHARE)]
+
+    def report(self, number):
+        """One line of TAP, when all shares are done; is everything as it should be?"""
+        problems, outcomes, seconds = [], {}, 0
+        for future in self.shares:
+            codes, wrong, took = future.result()
+            problems += wrong
+            seconds += took
+            for code in codes:
+                outcomes[code] = outcomes.get(code, 0) + 1
+        for problem in problems[:5]:
+            print("\n".join("# " + line for line in problem.splitlines()))
+        print(f"{'not ' if problems else ''}ok {number} - {self.name} {self.kind}: {self.runs} operations, "
+              f"exit codes {outcomes}, {len(problems)} wrong, {seconds:.1f} s of a worker", flush=True)
+        return not problems
 
 
 # ---- the program ---------------------------------------------------------------------------------
@@ -198,23 +212,15 @@ def run_all(given, binary, plugins, work):
     commands = groups.get(given.commands, given.commands.split(","))
     kinds = given.kinds.split(",")
     print(f"1..{len(kinds) * len(commands)}")
-    number = failed = runs = 0
     global _bench
     _bench = bench
     context = multiprocessing.get_context("fork")
-    with concurrent.futures.ProcessPoolExecutor(max_workers=os.cpu_count() or 2, mp_context=context) as pool:
-        for name in commands:
-            for kind in kinds:
-                number += 1
-                began = time.monotonic()
-                total, outcomes, problems = every_n(bench, pool, name, kind, given.at, given.step, given.keep)
-                runs += total
-                for problem in problems[:5]:
-                    print("\n".join("# " + line for line in problem.splitlines()))
-                failed += bool(problems)
-                print(f"{'not ' if problems else ''}ok {number} - {name} {kind}: {total} operations, "
-                      f"exit codes {outcomes}, {len(problems)} wrong, {time.monotonic() - began:.1f} s", flush=True)
-    print(f"# {runs} runs")
+    with concurrent.futures.ProcessPoolExecutor(max_workers=(os.cpu_count() or 2) + 1, mp_context=context) as pool:
+        # All at once, so that nobody waits for the last one of a command.
+        trials = [Trial(bench, pool, name, kind, given) for name in commands for kind in kinds]
+        failed = [trial for number, trial in enumerate(trials, 1) if not trial.report(number)]
+    bench.check_untouched()
+    print(f"# {sum(trial.runs for trial in trials)} runs")
     return 1 if failed else 0
 
 

@@ -15,6 +15,7 @@ SETTINGS = """
 listen_addresses = ''
 fsync = off
 shared_buffers = 64MB
+wal_init_zero = off
 max_connections = 40
 max_wal_size = 2GB
 log_min_messages = warning

@@ -60,7 +60,7 @@ def make_dir(path, mode=0o700):
     return path
 
 
-def work_dir(parent="/tmp"):
+def work_dir(parent=os.environ.get("GSP_TEST_DIR", "/tmp")):
     """A short path (sockets allow 107 bytes) that the server's user owns."""
     path = Path(tempfile.mkdtemp(prefix="gsp-", dir=parent))
     give_to_user(path)

@@ -38,12 +38,13 @@ def case(request, version_of):
 class Moment:
     """A backup, and what the cluster held at its end."""
 
-    def __init__(self, backup_id, loaded, cluster, compare_files):
+    def __init__(self, backup_id, loaded, cluster, compare_files, is_last):
         self.id, self.loaded = backup_id, loaded
         # Before the rows are read, as readers change pages.
         self.blocks = oracle.blocks(cluster.data) if compare_files else None
         self.unlogged = oracle.spgist_indexes(cluster)
-        self.rows = oracle.rows(cluster)
+        # Where every block is what it was, one server is enough to see that all else is.
+        self.rows = oracle.rows(cluster) if is_last or not compare_files else None
 
 
 class Run:
@@ -60,21 +61,23 @@ class Run:
         self.catalog = bench.catalog(self.cluster)
         self.moments = []
 
-    def backup(self, mode, loaded=False, compress=None, check=False):
+    def backup(self, mode, loaded=False, compress=None, is_last=False):
         options = ["--no-validate", "-j", self.rng.choice("124"),
                    f"--compress-algorithm={compress or self.rng.choice(('none', 'zlib', 'pglz'))}"]
         with contextlib.ExitStack() as load:
             if loaded:
                 load.enter_context(self.cluster.load())
                 load.enter_context(ChangingTables(self.cluster))
-            backup_id = self.catalog.backup(*options, mode=mode, check=check)
-        self.moments.append(Moment(backup_id, loaded, self.cluster, self.checksums and not loaded))
+            backup_id = self.catalog.backup(*options, mode=mode, check=is_last)
+        self.moments.append(Moment(backup_id, loaded, self.cluster, self.checksums and not loaded, is_last))
 
     def check(self, moment):
         data = self.bench.new("data")
         self.catalog.restore(data, "-i", moment.id, "-j", 2, *self.workload.mapping(self.bench))
         if moment.blocks is not None:
             assert oracle.differences(moment.blocks, oracle.blocks(data), moment.unlogged) == []
+        if moment.rows is None:
+            return
         cluster = self.bench.restored(self.version, data)
         cluster.start()
         found = oracle.rows(cluster)
@@ -104,9 +107,10 @@ def test_every_backup_of_a_chain(bench, case, seed):
     for number in range(INCREMENTS):
         run.workload.step(run.rng.randint(6, 12))
         run.backup(mode, number in loaded)
-    # One of what readers noted on the pages (oracle.rows reads everything), then one of nothing.
+    # One of what readers noted on the pages, then one of nothing.
+    oracle.rows(run.cluster)
     run.catalog.backup("--no-validate", "--compress-algorithm=zlib", mode=mode, check=False)
-    run.backup(mode, compress="zlib", check=True)
+    run.backup(mode, compress="zlib", is_last=True)
     shown = run.catalog.show()[::-1]
     assert [backup["backup-mode"] for backup in shown] == ["FULL"] + [mode] * (INCREMENTS + 2)
     assert [backup.get("parent-backup-id") for backup in shown] == [None] + [backup["id"] for backup in shown[:-1]]
