@@ -73,6 +73,14 @@ lock_new(struct store *repo, const char *instance, const struct backup *b, int s
     return rc;
 }
 
+/* A reader is gone after a crash of the machine, whatever was written of it, and the chain it reads may be long. Of who
+ * changes a backup there must be a record, lest another process of its number later is taken for it. */
+static uint32_t
+put_flags(const struct backup_lock *l)
+{
+    return l->shared ? GSP_PUT_VOLATILE : 0;
+}
+
 /* ---- judging ---- */
 
 /* The pid in backup.pid. VERDICT_LIVE stands for "there is one". */
@@ -190,7 +198,7 @@ set_exclusive_owner(struct backup_lock *l, int add_self, struct gsp_error *err)
     lock_owner_self(0, &self);
     if (add_self)
         rc = lock_owners_add(&owners, &self, err);
-    return rc == 0 ? lock_owners_write(l->store, l->owner_path, &owners, err) : rc;
+    return rc == 0 ? lock_owners_write(l->store, l->owner_path, &owners, put_flags(l), err) : rc;
 }
 
 /* The lock as judged under the takeover file; an empty one must be empty still, a moment later. */
@@ -324,7 +332,8 @@ write_shared_list(struct backup_lock *l, const struct strbuf *text, struct gsp_e
     if (rc != 0)
         return rc;
     return text->len == 0 ? store_remove(l->store, l->shared_path, err)
-                          : store_write_all(l->store, l->shared_path, 0600, GSP_PUT_ATOMIC, text->data, text->len, err);
+                          : store_write_all(l->store, l->shared_path, 0600, GSP_PUT_ATOMIC | put_flags(l), text->data,
+                                text->len, err);
 }
 
 /* Records of readers that are not in the list: who wrote them failed or died before the list was written. */
@@ -373,7 +382,7 @@ update_readers(struct backup_lock *l, int step, struct gsp_error *err)
         rc = lock_owners_add(&owners, &self, err);
     }
     if (rc == 0)
-        rc = lock_owners_write(l->store, l->owner_path, &owners, err);
+        rc = lock_owners_write(l->store, l->owner_path, &owners, put_flags(l), err);
     return rc == 0 ? write_shared_list(l, &text, err) : rc;
 }
 

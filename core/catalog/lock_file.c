@@ -166,7 +166,8 @@ lock_owners_read(struct store *s, const char *path, struct lock_owners *ret, str
 }
 
 int
-lock_owners_write(struct store *s, const char *path, const struct lock_owners *list, struct gsp_error *err)
+lock_owners_write(
+    struct store *s, const char *path, const struct lock_owners *list, uint32_t put_flags, struct gsp_error *err)
 {
     auto_strbuf text = STRBUF_INIT;
     if (list->n == 0)
@@ -177,7 +178,7 @@ lock_owners_write(struct store *s, const char *path, const struct lock_owners *l
             o->boot, o->host);
     }
     int rc = strbuf_check(&text, err);
-    return rc == 0 ? store_write_all(s, path, 0600, GSP_PUT_ATOMIC, text.data, text.len, err) : rc;
+    return rc == 0 ? store_write_all(s, path, 0600, GSP_PUT_ATOMIC | put_flags, text.data, text.len, err) : rc;
 }
 
 int

@@ -33,8 +33,10 @@ enum lock_holder lock_holder_state(int64_t pid, const struct lock_owner *owner);
 
 /* lock_owners_read - a missing file has no owners; lines that are not understood are left out. */
 int lock_owners_read(struct store *s, const char *path, struct lock_owners *ret, struct gsp_error *err);
-/* lock_owners_write - atomically; without owners the file is removed. */
-int lock_owners_write(struct store *s, const char *path, const struct lock_owners *list, struct gsp_error *err);
+/* lock_owners_write - atomically; without owners the file is removed.
+ * in     put_flags: GSP_PUT_VOLATILE, or 0 */
+int lock_owners_write(
+    struct store *s, const char *path, const struct lock_owners *list, uint32_t put_flags, struct gsp_error *err);
 int lock_owners_add(struct lock_owners *list, const struct lock_owner *owner, struct gsp_error *err);
 /* lock_owners_drop - the first owner of this kind and pid (pid 0: every one of this kind). */
 void lock_owners_drop(struct lock_owners *list, int shared, int64_t pid);

@@ -91,7 +91,7 @@ restore_mark_claim(struct store *s, struct gsp_error *err)
     struct lock_owner self;
     lock_owner_self(0, &self);
     int rc = lock_owners_add(&owners, &self, err);
-    return rc == 0 ? lock_owners_write(s, RESTORE_OWNER, &owners, err) : rc;
+    return rc == 0 ? lock_owners_write(s, RESTORE_OWNER, &owners, 0, err) : rc;
 }
 
 int

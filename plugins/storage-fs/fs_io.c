@@ -198,7 +198,9 @@ open_existing(struct fs_put *put, struct stat *ret_st, struct gsp_error *err)
 static int
 flags_are_known(uint32_t flags)
 {
-    return flags == GSP_PUT_UPDATE || (flags & ~(GSP_PUT_ATOMIC | GSP_PUT_EXCL)) == 0;
+    if ((flags & GSP_PUT_VOLATILE) != 0 && (flags & GSP_PUT_ATOMIC) == 0)
+        return 0;
+    return flags == GSP_PUT_UPDATE || (flags & ~(GSP_PUT_ATOMIC | GSP_PUT_EXCL | GSP_PUT_VOLATILE)) == 0;
 }
 
 static int
@@ -279,11 +281,12 @@ static int
 put_finish(struct fs_put *put, uint64_t size, struct gsp_error *err)
 {
     const char *full = put->temp != NULL ? put->temp : put->path;
+    int durable = put->temp != NULL && (put->flags & GSP_PUT_VOLATILE) == 0;
     if (size > INT64_MAX)
         (void)fs_fail(err, EFBIG, "set the size of file", full);
     else if (size != put->end && FS_RETRY(put->fs, ftruncate(put->fd, (off_t)size)) != 0)
         (void)fs_fail(err, errno, "set the size of file", full);
-    else if (put->temp != NULL && FS_RETRY(put->fs, fsync(put->fd)) != 0)
+    else if (durable && FS_RETRY(put->fs, fsync(put->fd)) != 0)
         (void)fs_fail(err, errno, "sync file", full);
     int fd = put->fd;
     put->fd = -1;
@@ -293,7 +296,7 @@ put_finish(struct fs_put *put, uint64_t size, struct gsp_error *err)
     return err->code;
 }
 
-/* The temporary file gets its name, durably. */
+/* The temporary file gets its name, durably unless nobody asks for that. */
 static int
 put_publish(struct fs_put *put, struct gsp_error *err)
 {
@@ -311,6 +314,8 @@ put_publish(struct fs_put *put, struct gsp_error *err)
     }
     if (rc != 0)
         return fs_fail(err, errno, "create file", put->path);
+    if ((put->flags & GSP_PUT_VOLATILE) != 0)
+        return 0;
     char dir[PATH_MAX];
     (void)snprintf(dir, sizeof dir, "%s", put->path);
     fs_parent(dir);

@@ -371,7 +371,8 @@ mem_put_begin(void *store, const char *path, const struct gsp_put_opts *opts, vo
     struct mem_store *s = store;
     if (opts->struct_size < offsetof(struct gsp_put_opts, reserved))
         return gsp_fail(err, GSP_E_BUG, 0, "struct gsp_put_opts is too small");
-    if (opts->flags != GSP_PUT_UPDATE && (opts->flags & ~(GSP_PUT_ATOMIC | GSP_PUT_EXCL)) != 0)
+    uint32_t known = opts->flags & GSP_PUT_ATOMIC ? GSP_PUT_ATOMIC | GSP_PUT_EXCL | GSP_PUT_VOLATILE : GSP_PUT_EXCL;
+    if (opts->flags != GSP_PUT_UPDATE && (opts->flags & ~known) != 0)
         return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "put_begin: unknown flags 0x%x", opts->flags);
     struct mem_put *p = calloc(1, sizeof *p);
     struct mem_data *data = calloc(1, sizeof *data);

@@ -73,6 +73,8 @@ struct gsp_space {
 /* The file is there and keeps what is not written over; NOENT without it, EXIST when the name is a symbolic link. An
  * abort leaves it as far as it was written, and so does a commit that fails. Not with the other two. */
 #define GSP_PUT_UPDATE 4u
+#define GSP_PUT_VOLATILE \
+    8u /* with ATOMIC: not durable; after a crash of the machine there are the old bytes, the new ones, or none */
 
 struct gsp_put_opts {
     uint32_t struct_size;

@@ -41,8 +41,8 @@ static void
 commit_sets_exactly_the_size(void **state)
 {
     struct fixture *fx = *state;
-    static const uint32_t flags[] = {0, GSP_PUT_ATOMIC};
-    for (int i = 0; i < 2; i++) {
+    static const uint32_t flags[] = {0, GSP_PUT_ATOMIC, GSP_PUT_ATOMIC | GSP_PUT_VOLATILE};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         size_t len;
         void *put = begin(fx, "file", 0600, flags[i]);
         append(fx, put, "abcdef", 6, 0);
@@ -162,8 +162,9 @@ abort_leaves_nothing(void **state)
     struct fixture *fx = *state;
     struct names names;
     write_file(fx, "old", "old");
-    static const uint32_t flags[] = {0, GSP_PUT_ATOMIC, GSP_PUT_EXCL, GSP_PUT_ATOMIC | GSP_PUT_EXCL};
-    for (int i = 0; i < 4; i++) {
+    static const uint32_t flags[] = {
+        0, GSP_PUT_ATOMIC, GSP_PUT_EXCL, GSP_PUT_ATOMIC | GSP_PUT_EXCL, GSP_PUT_ATOMIC | GSP_PUT_VOLATILE};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         void *put = begin(fx, "new", 0600, flags[i]);
         append(fx, put, "x", 1, 0);
         fx->ops->put_abort(put);
@@ -276,6 +277,8 @@ update_takes_only_a_file_that_is_there(void **state)
     opts.flags = GSP_PUT_UPDATE | GSP_PUT_EXCL;
     assert_fails(fx, fx->ops->put_begin(fx->store, "file", &opts, &put, &fx->err), GSP_E_UNSUPPORTED, "flags");
     opts.flags = GSP_PUT_UPDATE | GSP_PUT_ATOMIC;
+    assert_fails(fx, fx->ops->put_begin(fx->store, "file", &opts, &put, &fx->err), GSP_E_UNSUPPORTED, "flags");
+    opts.flags = GSP_PUT_VOLATILE;
     assert_fails(fx, fx->ops->put_begin(fx->store, "file", &opts, &put, &fx->err), GSP_E_UNSUPPORTED, "flags");
     opts.flags = GSP_PUT_UPDATE;
     if ((fx->caps & GSP_STORE_SYMLINK) != 0) {

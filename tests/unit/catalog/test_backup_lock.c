@@ -65,7 +65,7 @@ put_owner(struct store *s, const struct lock_owner *owner)
     struct gsp_error err;
     struct lock_owner copy = *owner;
     struct lock_owners list = {.v = &copy, .n = 1};
-    ok(lock_owners_write(s, DIR "/backup.owner", &list, &err));
+    ok(lock_owners_write(s, DIR "/backup.owner", &list, 0, &err));
 }
 
 static int
