@@ -2,11 +2,13 @@
 """What lies between the tool and its server, and fails when a test says so."""
 import contextlib
 import ctypes
+import fcntl
 import socket
 import struct
+import termios
 import threading
 
-from processes import give_to_user, make_dir
+from processes import give_to_user, make_dir, wait_until
 
 KINDS = ("session", "replication")
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
@@ -21,6 +23,11 @@ def _receive(sock, n):
             raise ConnectionError("closed during startup")
         data += part
     return data
+
+
+def _acknowledged(sock):
+    """The other side's kernel has confirmed every byte that was sent to it."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0] == 0
 
 
 def _drop_everything(sock):
@@ -76,9 +83,10 @@ class Proxy:
     def cut(self, *kinds):
         """The other side of these TCP connections is gone without a word, and nobody takes new ones."""
         _drop_everything(self.listener)
-        for kind in kinds:
-            for client in self.clients[kind]:
-                _drop_everything(client)
+        for client in [client for kind in kinds for client in self.clients[kind]]:
+            # What is not acknowledged is sent again and again: a sign of life of the side that is to be dead.
+            wait_until(lambda client=client: _acknowledged(client), "the tool's system to acknowledge what was sent")
+            _drop_everything(client)
 
     def at(self, pattern, action):
         """Call action() when the tool sends the pattern, before it is forwarded; once."""
