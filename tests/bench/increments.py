@@ -92,19 +92,29 @@ class Increments:
         return chain, full
 
     def chains(self, number, chain, full):
-        """One round: both restored, and a copy of the chain merged."""
-        target = self.part.folder / "restored"
-        work = [("restore FULL", full), (f"restore chain of {self.increments}", chain),
-                (f"merge chain of {self.increments}", chain)]
-        for name, job in alternated(work, number):
-            argv = job.restore(target, "--no-validate")
-            if name.startswith("merge"):  # a copy of links: a merge replaces files, and changes none
-                merged = Probackup(self.sandbox, self.cluster, "none", make_dir(self.part.folder / "merged"))
-                run(["cp", "-al", job.catalog, merged.catalog])
-                argv = merged.merge()
-            record, _ = self.part.run(number, name, job.tool, argv, job.catalog, data_bytes=self.data_bytes)
+        """One round: both restored, and a copy of the chain merged. Each is done twice, and the second time measured: the
+        first of two jobs pays for memory that nobody touched before, up to as much as for its work."""
+        work = [("restore FULL", full, self.restored), (f"restore chain of {self.increments}", chain, self.restored),
+                (f"merge chain of {self.increments}", chain, self.merged)]
+        for name, job, prepare in alternated(work, number):
+            self.sandbox.measure(prepare(job))
+            self.discard_results()
+            record, _ = self.part.run(number, name, job.tool, prepare(job), job.catalog, data_bytes=self.data_bytes)
             self.report.write(record)
-            self.sandbox.discard(target)
+            self.discard_results()
+
+    def restored(self, job):
+        return job.restore(self.part.folder / "restored", "--no-validate")
+
+    def merged(self, chain):
+        """A copy of links: a merge replaces files, and changes none."""
+        copy = Probackup(self.sandbox, self.cluster, "none", make_dir(self.part.folder / "merged"))
+        run(["cp", "-al", chain.catalog, copy.catalog])
+        return copy.merge()
+
+    def discard_results(self):
+        for name in ("restored", "merged"):
+            self.sandbox.discard(self.part.folder / name)
 
 
 def has_block_increments(pgbackrest):

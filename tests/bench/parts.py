@@ -87,6 +87,8 @@ def data_jobs(part, cluster, mirror):
     jobs = {"FULL none": Probackup(*where, "none", part.folder),
             "FULL zlib-1": Probackup(*where, "zlib", part.folder),
             "FULL pglz": Probackup(*where, "pglz", part.folder),
+            "FULL lz4": Probackup(*where, "lz4", part.folder),
+            "FULL zstd-1": Probackup(*where, "zstd", part.folder),
             "basebackup plain": Basebackup(*where, "none", part.folder),
             "basebackup gzip-1": Basebackup(*where, "gz", part.folder),
             "cp + sync": Copy(part.sandbox, mirror, part.folder / "cp")}

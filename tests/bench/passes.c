@@ -19,9 +19,9 @@
 #include "core/base/crc32c.h"
 #include "tests/contract/plugin_under_test.h"
 
-enum { PAGE = 8192, PAGES = 128, CODECS = 2, HEAD_ROOM = 8 };
+enum { PAGE = 8192, PAGES = 128, CODECS = 4, HEAD_ROOM = 8 };
 
-static const char *const codec_names[CODECS] = {"zlib", "pglz"};
+static const char *const codec_names[CODECS] = {"zlib", "pglz", "lz4", "zstd"};
 
 struct codec_cost {
     struct plugin_under_test plugin;

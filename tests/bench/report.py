@@ -9,7 +9,7 @@ MIB = 2**20
 COST_KEYS = ("wall_s", "cpu_s", "user_s", "sys_s", "server_cpu_s", "rss_kib", "rss_all_kib", "stored_bytes", "wal_bytes",
              "payload_bytes", "data_bytes", "read_bytes", "written_bytes", "pages", "bytes", "page_bytes", "crc_s",
              "pages_s", "compress2_s", "compress2_bytes",
-             "zlib_s", "zlib_bytes", "pglz_s", "pglz_bytes", "seconds")
+             "zlib_s", "zlib_bytes", "pglz_s", "pglz_bytes", "lz4_s", "lz4_bytes", "zstd_s", "zstd_bytes", "seconds")
 TARGET_COLUMNS = ("work", "measured", "peer", "ratio", "target", "met")
 
 
@@ -223,4 +223,6 @@ def passes_table(m):
         row("CRC-32C", m.bytes, m.crc_s), row("page checksums", m.page_bytes, m.pages_s),
         row("compress2(), level 1, per page", m.page_bytes, m.compress2_s, m.compress2_bytes),
         row("compressor-zlib, level 1", m.page_bytes, m.zlib_s, m.zlib_bytes),
-        row("compressor-pglz", m.page_bytes, m.pglz_s, m.pglz_bytes)])
+        row("compressor-pglz", m.page_bytes, m.pglz_s, m.pglz_bytes),
+        row("compressor-lz4", m.page_bytes, m.lz4_s, m.lz4_bytes),
+        row("compressor-zstd, level 1", m.page_bytes, m.zstd_s, m.zstd_bytes)])
