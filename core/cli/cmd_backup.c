@@ -50,8 +50,12 @@ check_compression(const struct config *cfg, struct gsp_error *err)
         config_get_source(cfg, "compress-algorithm") == CONFIG_DEFAULT)
         return gsp_fail(
             err, GSP_E_USAGE, 0, "Cannot specify compress-level option alone without compress-algorithm option");
-    if (config_get_u64(cfg, "compress-level") == 0 && strcmp(config_get(cfg, "compress-algorithm"), "zlib") == 0)
+    uint64_t level = config_get_u64(cfg, "compress-level");
+    const char *algorithm = config_get(cfg, "compress-algorithm");
+    if (level == 0 && (strcmp(algorithm, "zlib") == 0 || strcmp(algorithm, "zstd") == 0))
         log_warning("Compression level 0 will lead to data bloat!");
+    if (level > 1 && strcmp(algorithm, "lz4") == 0)
+        log_warning("Compression level will be set to 1 due to lz4 only supports level 0 and 1!");
     return 0;
 }
 

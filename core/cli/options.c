@@ -138,7 +138,7 @@ const struct option_def option_defs[] = {
         "password; prefer a prompt or ~/.pgpass"},
 
     {"compress-algorithm", 0, KEY, ARG_VALUE, CMD_BACKUP | CMD_STORED, 0, "NAME",
-        "none (default), zlib, pglz or another compressor plugin"},
+        "none (default), zlib, pglz, lz4, zstd or another compressor plugin"},
     {"compress-level", 0, KEY, ARG_VALUE, CMD_BACKUP | CMD_STORED, 0, "N", "0 to 9 (default 1)"},
     {"compress", 0, OPT_COMPRESS, ARG_NONE, CMD_BACKUP | CMD_SET_CONFIG, 0, NULL,
         "same as --compress-algorithm=zlib --compress-level=1"},

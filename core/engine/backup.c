@@ -360,6 +360,7 @@ copy_cluster(struct backup_job *job, struct gsp_error *err)
         .codec_name = job->start.codec_name,
         .map = job->map,
         .start_lsn = job->b.start_lsn,
+        .parent_start_us = job->parent.backup != NULL ? job->parent.backup->start_time * 1000000 - 1 : 0,
         .wal = job->receiver,
         .check = job->check.chain != NULL ? &job->check : NULL};
     log_info("Start backing up files");

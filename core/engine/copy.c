@@ -11,7 +11,6 @@
 #include "core/base/path.h"
 
 enum {
-    ZERO_RUN_BYTES = 64 * 1024,
     SMALL_FILE_BYTES = 64 * 1024,
     SHORT_READS_MAX = 3 /* of one file, with nothing to explain them */
 };
@@ -81,40 +80,16 @@ copy_goes_on(
         err, GSP_E_IO, 0, "reading stops at byte %" PRIu64 ", and the file has %" PRIu64 " bytes", end, st.size);
 }
 
-static int
-is_zero(const uint8_t *p, size_t len)
-{
-    return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
-}
-
-/* Write what is not zero; runs of zeros become holes of the stored file. */
+/* Zeros become holes of the stored file. */
 static int
 append_sparse(struct target *t, const uint8_t *data, size_t len, struct gsp_error *err)
 {
-    for (size_t from = 0; from < len;) {
-        size_t to = from;
-        while (to < len) {
-            size_t run = len - to < ZERO_RUN_BYTES ? len - to : ZERO_RUN_BYTES;
-            if (is_zero(data + to, run))
-                break;
-            to += run;
-        }
-        if (to > from) {
-            int rc = store_put_pwrite(&t->put, data + from, to - from, t->size + from, err);
-            if (rc != 0)
-                return rc;
-        }
-        from = to;
-        while (from < len) {
-            size_t run = len - from < ZERO_RUN_BYTES ? len - from : ZERO_RUN_BYTES;
-            if (!is_zero(data + from, run))
-                break;
-            from += run;
-        }
+    int rc = store_put_sparse(&t->put, data, len, t->size, err);
+    if (rc == 0) {
+        t->crc = crc32c(t->crc, data, len);
+        t->size += len;
     }
-    t->crc = crc32c(t->crc, data, len);
-    t->size += len;
-    return 0;
+    return rc;
 }
 
 /* The holes of a large file are counted, not read. Moves the target to where the next data may be. */
@@ -162,14 +137,16 @@ content_crc(struct copier *w, struct store_file *in, uint64_t size, uint32_t *re
     }
 }
 
-/* Has the parent the same bytes? Asked by checksum: clocks and times of files prove nothing. Small files are taken
- * without asking: a server ends some of them with their own CRC-32C (pg_filenode.map), which makes that of the whole
- * the same whatever stands in them. 1, 0, or a code. */
+/* Has the parent the same bytes? Asked by checksum, as times of files prove nothing, but not by checksum alone: a
+ * server puts the CRC-32C of parts behind them (pg_filenode.map; undo/undometa of openGauss, part after part), which
+ * makes that of the whole the same whatever stands in them. So what a cluster has that was written since the parent
+ * began is taken, and small files are taken without asking. 1, 0, or a code. */
 static int
 is_same_in_parent(struct copier *w, const struct source_file *f, struct store_file *in, struct gsp_error *err)
 {
     uint32_t crc;
     if (f->parent == NULL || f->size <= SMALL_FILE_BYTES || f->parent->size == 0 ||
+        (f->entry.external_dir_num == 0 && f->mtime_us > w->copy->parent_start_us) ||
         (f->parent->size > 0 && (uint64_t)f->parent->size != f->size))
         return 0;
     int rc = content_crc(w, in, f->size, &crc, err);

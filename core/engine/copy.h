@@ -22,6 +22,7 @@ struct copy {
     const char *codec_name;
     struct header_map_writer *map;
     gsp_lsn start_lsn;
+    int64_t parent_start_us;     /* when the parent backup began; what was written since is taken */
     struct wal_receiver *wal;    /* its failure stops the copy; may be NULL */
     struct map_check_job *check; /* NULL: an old LSN is believed, and no map is verified */
     struct progress progress;

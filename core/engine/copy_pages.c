@@ -96,17 +96,15 @@ judge_bad_pages(struct copier *w, const struct source_file *f)
     }
 }
 
-/* A file that is taken whole though the parent has it, in one batch: is it byte for byte the same? */
+/* A file that is taken whole though the parent has it: may its stored bytes be the same? Their checksum tells. */
 static int
-is_as_in_parent(const struct copier *w, const struct source_file *f, const uint8_t *bytes, uint32_t len)
+may_be_as_in_parent(const struct copier *w, const struct source_file *f, uint32_t n_blocks, uint64_t size)
 {
     const struct file_entry *p = f->parent;
-    const struct page_batch *b = &w->batch;
-    if (p == NULL || f->plan != GSP_PLAN_ALL || p->n_blocks != (int32_t)b->n || b->n != f->size / b->page_size ||
+    if (p == NULL || f->plan != GSP_PLAN_ALL || p->n_blocks != (int32_t)n_blocks ||
         strcmp(p->compress_alg, w->copy->codec_name) != 0)
         return 0;
-    int is_whole = p->size == FILE_UNCHANGED ? p->crc != 0 : p->n_headers == p->n_blocks && p->size == len;
-    return is_whole && crc32c(0, bytes, len) == p->crc;
+    return p->size == FILE_UNCHANGED ? p->crc != 0 : p->n_headers == p->n_blocks && (uint64_t)p->size == size;
 }
 
 static int
@@ -116,7 +114,9 @@ store_batch(struct copier *w, struct source_file *f, struct target *t, struct gs
     const uint8_t *bytes;
     uint32_t len;
     int rc = page_batch_frame(b, &bytes, &len, err);
-    if (rc == 0 && is_as_in_parent(w, f, bytes, len)) {
+    /* All of it in one batch: nothing need be written. */
+    if (rc == 0 && b->n == f->size / b->page_size && may_be_as_in_parent(w, f, b->n, len) &&
+        crc32c(0, bytes, len) == f->parent->crc) {
         /* The checksum goes on to the next backup, which has nothing else to compare with. */
         f->entry.crc = f->parent->crc;
         return 0;
@@ -284,12 +284,26 @@ copy_batch(
     return rc < 0 ? rc : 0;
 }
 
+/* Of a longer file it is known once all of it is stored. */
+static void
+take_back(struct copier *w, const struct wanted *want, struct target *t)
+{
+    store_put_abort(&t->put);
+    atomic_fetch_sub_explicit(&w->copy->stored_pages, want->n_blocks, memory_order_relaxed);
+    atomic_fetch_sub_explicit(
+        &w->copy->uncompressed_bytes, (uint64_t)want->n_blocks * w->batch.page_size, memory_order_relaxed);
+    want->f->entry.crc = t->crc;
+    *t = (struct target){0};
+}
+
 /* What the parent has all of is listed without content. */
 static int
 finish_entry(struct copier *w, const struct wanted *want, struct target *t, struct gsp_error *err)
 {
     struct source_file *f = want->f;
     f->entry.n_blocks = (int32_t)want->n_blocks;
+    if (t->size > 0 && may_be_as_in_parent(w, f, want->n_blocks, t->size) && t->crc == f->parent->crc)
+        take_back(w, want, t);
     if (t->size == 0 && f->parent != NULL && want->n_blocks > 0) {
         f->entry.size = FILE_UNCHANGED;
         f->entry.compress_alg = f->parent->compress_alg;

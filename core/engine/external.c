@@ -152,12 +152,23 @@ fail_path(struct gsp_error *err, const char *path, const char *what, const char 
     return gsp_fail(err, GSP_E_USAGE, 0, "External directory path (-E option) \"%s\" %s \"%s\"", path, what, other);
 }
 
+/* Is the path in the directory that the cluster has in a tablespace, which can have the name of the node behind its
+ * own? */
+static int
+is_in_cluster_dir(const char *path, const char *location, const char *dir)
+{
+    size_t above = strlen(location), len = strlen(dir);
+    if (len == 0 || !path_is_same_or_below(path, location) || path[above] != '/')
+        return 0;
+    path += above + 1;
+    return strncmp(path, dir, len) == 0 && strchr("/_", path[len]) != NULL; /* or its end */
+}
+
 /* Old command lines name each tablespace, because the stock tool leaves out the others. Returns 1 when it is one, 0 or
  * a code. */
 static int
 check_spaces(const struct checks *c, const char *path, const struct gsp_stat *st, struct gsp_error *err)
 {
-    char own[PATH_SIZE];
     for (size_t i = 0; i < c->n_spaces; i++) {
         const struct space *space = &c->spaces[i];
         if (strcmp(path, space->location) == 0 || is_one(st, space->dev, space->ino)) {
@@ -173,7 +184,7 @@ check_spaces(const struct checks *c, const char *path, const struct gsp_stat *st
         if (path_is_same_or_below(path, space->location))
             log_warning(
                 "External directory path (-E option) \"%s\" is in tablespace directory \"%s\"", path, space->location);
-        if (path_join(own, space->location, c->data->cluster.tablespace_dir) && path_is_same_or_below(path, own)) {
+        if (is_in_cluster_dir(path, space->location, c->data->cluster.tablespace_dir)) {
             log_info("It is part of the backup in any case");
             return 1;
         }

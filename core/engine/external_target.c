@@ -29,12 +29,17 @@ external_mapping_check(const char *from, const char *backup_dirs, struct gsp_err
                       : gsp_hint(err, "the backup has no external directories");
 }
 
+/* Where the directory goes. With -T, too: then it is that of a tablespace, whose files are to be where its link leads.
+ */
 static const char *
-map_location(const struct restore_options *opts, const char *path)
+map_location(const struct restore_target *t, const struct restore_options *opts, const char *path)
 {
     for (size_t i = 0; i < opts->n_mappings; i++)
-        if (opts->mappings[i].is_external && strcmp(opts->mappings[i].from, path) == 0)
+        if (strcmp(opts->mappings[i].from, path) == 0)
             return opts->mappings[i].to;
+    for (size_t k = 0; k < t->n_spaces; k++)
+        if (t->spaces[k].inside && strcmp(t->spaces[k].from, path) == 0)
+            return t->spaces[k].location;
     return path;
 }
 
@@ -64,6 +69,16 @@ is_one(struct store *a, struct store *b)
            x.ino != 0 && x.dev == y.dev && x.ino == y.ino;
 }
 
+/* Is it the place of a tablespace in the data directory? */
+static int
+is_inner_space(const struct restore_target *t, const char *path)
+{
+    for (size_t k = 0; k < t->n_spaces; k++)
+        if (t->spaces[k].inside && t->spaces[k].in_external && strcmp(t->spaces[k].location, path) == 0)
+            return 1;
+    return 0;
+}
+
 /* In place all that does not belong is removed: no place may hold another one, or the catalog. */
 static int
 check_place(struct restore_target *t, size_t i, struct gsp_error *err)
@@ -71,12 +86,14 @@ check_place(struct restore_target *t, size_t i, struct gsp_error *err)
     char own[PATH_SIZE];
     struct store *s = &t->externals[i].store;
     const char *path = s->root;
-    if (overlap(path, t->store.root) || is_one(s, &t->store))
+    if ((overlap(path, t->store.root) && !is_inner_space(t, path)) || is_one(s, &t->store))
         return fail_overlap(err, path, "the data directory", t->store.root);
     if (overlap(path, t->e->repo.root) || is_one(s, &t->e->repo))
         return fail_overlap(err, path, "the backup catalog", t->e->repo.root);
     for (size_t k = 0; k < t->n_spaces; k++) {
         const char *space = t->spaces[k].location;
+        if (t->spaces[k].inside || (t->spaces[k].in_external && path_is_same_or_below(path, space)))
+            continue;
         /* Beside the cluster's directory there is room for others. */
         if (path_is_same_or_below(space, path) || is_one(s, &t->spaces[k].store) ||
             (path_is_same_or_below(path, space) &&
@@ -137,7 +154,7 @@ static int
 open_one(struct restore_target *t, const struct restore_options *opts, const char *from, struct gsp_error *err)
 {
     struct external_target *x = &t->externals[t->n_externals];
-    const char *path = map_location(opts, from);
+    const char *path = map_location(t, opts, from);
     int rc = external_dir_check_path(path, err);
     if (rc == 0 && strchr(path, '\n') != NULL)
         rc = gsp_fail(err, GSP_E_USAGE, 0, "the path of an external directory cannot hold a line break");

@@ -231,7 +231,8 @@ scan_space(
         return 0;
     if (space != NULL && space->linked && is_directory(st)) {
         struct place below = {.is_space = 1, .gain = &space->gain};
-        rc = scan_dir(r, &below, path, err);
+        /* What lies in the data directory, or came by -E, is looked at there. */
+        rc = space->inside || space->in_external ? 0 : scan_dir(r, &below, path, err);
     } else if (space != NULL) {
         if (!space->linked)
             log_warning(
@@ -288,7 +289,7 @@ scan_entry(
     if (f != NULL)
         return scan_listed(r, at, path, f, &entry->st, err);
     /* What is beside the cluster's directory in a tablespace belongs to others, and this one to the file system. */
-    if ((at->is_space && strcmp(entry->name, r->cluster.tablespace_dir) != 0) ||
+    if ((at->is_space && strcmp(entry->name, r->target.tablespace_dir) != 0) ||
         (is_directory(&entry->st) && strcmp(entry->name, "lost+found") == 0))
         return 0;
     int rc = add_size(s, path, &entry->st, at->gain, err);
@@ -387,7 +388,7 @@ clear_space(struct restore *r, const char *link, struct gsp_error *err)
 {
     char path[PATH_SIZE], target[PATH_SIZE];
     struct store *s = &r->target.store;
-    if (r->cluster.tablespace_dir[0] == '\0' || s->ops->readlink == NULL)
+    if (r->target.tablespace_dir[0] == '\0' || s->ops->readlink == NULL)
         return 0;
     int rc = s->ops->readlink(s->handle, link, target, sizeof target, err);
     if (rc != 0)
@@ -395,7 +396,7 @@ clear_space(struct restore *r, const char *link, struct gsp_error *err)
     for (size_t i = 0; i < r->target.n_spaces; i++)
         if (strcmp(r->target.spaces[i].location, target) == 0)
             return 0;
-    if (!path_join(path, link, r->cluster.tablespace_dir))
+    if (!path_join(path, link, r->target.tablespace_dir))
         return gsp_fail(err, GSP_E_BUG, 0, "path too long: '%s'", link);
     return store_remove_tree(s, path, err);
 }
@@ -433,12 +434,13 @@ inplace_begin(struct restore *r, const struct strbuf *control, struct gsp_error 
     int rc = restore_target_check_stopped(s, r->dialect->pid_file, err);
     if (rc == 0)
         rc = restore_mark_claim(s, err);
+    /* Before the mark: a restore without -I that finds the mark has to know what else it may clear. */
+    if (rc == 0)
+        rc = external_targets_claim(&r->target, err);
     if (rc == 0)
         rc = restore_mark_write(s, control, r->control.mode & 0777, err);
     if (rc == 0)
         rc = set_control_aside(r, err);
-    if (rc == 0)
-        rc = external_targets_claim(&r->target, err);
     return rc == 0 ? remove_extras(r, err) : rc;
 }
 

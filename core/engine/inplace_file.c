@@ -4,6 +4,7 @@
 
 #include "core/base/path.h"
 #include "core/engine/inplace.h"
+#include "core/engine/restore_extents.h"
 #include "core/engine/restore_file.h"
 #include "core/engine/restore_room.h"
 
@@ -179,17 +180,11 @@ patch_common(struct patch *p, uint32_t n_blocks, struct gsp_error *err)
     return rc;
 }
 
-/* The fork alone tells: what the siblings are does not matter here. */
 static int
 is_tracked(const struct patch *p, struct gsp_error *err)
 {
-    char dir[PATH_SIZE];
-    const char *name = path_base(p->path);
-    size_t len = name > p->path ? (size_t)(name - p->path) - 1 : 0;
-    struct gsp_class class = {0};
-    struct gsp_dirent entry = {.name = name, .st = {.type = GSP_FILE_REGULAR, .mode = p->f->mode}};
-    (void)snprintf(dir, sizeof dir, "%.*s", (int)len, p->path);
-    int rc = p->r->dialect->classify(&p->r->cluster, 0, dir, &entry, 1, &class, err);
+    struct gsp_class class;
+    int rc = restore_class(p->r, p->f, p->path, &class, err);
     return rc == 0 ? class.action == GSP_CLASS_PAGES && class.relation != 0 : rc;
 }
 
@@ -268,7 +263,8 @@ put_right(struct restore *r, struct chain_reader *in, struct page_batch *pages, 
     const struct file_entry *f = &r->chain.members[0].list.entries[i], *stored;
     struct patch p = {.r = r, .in = in, .f = f, .path = path, .pages = pages};
     size_t member;
-    if (f->compressed_file)
+    /* Made of extents: where a page stands in the file depends on all before it. */
+    if (restore_is_extents(f))
         return 0;
     int rc = chain_find(in, i, &member, &stored, err);
     if (rc != 0)

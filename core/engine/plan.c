@@ -96,11 +96,11 @@ map_from_wal(void *ctx, const char *archive, struct gsp_error *err)
 
 /* ---- the files --------------------------------------------------------------------------------- */
 
-/* What the parent has under this name, if it is the same kind of file. */
+/* What the parent has under this name, if it is the same kind of file and can be told from this one. */
 static const struct file_entry *
 in_parent(const struct plan *p, const struct source_file *f)
 {
-    if (p->parent == NULL || f->action == GSP_CLASS_CONTROL)
+    if (p->parent == NULL || f->action == GSP_CLASS_CONTROL || (f->flags & GSP_CLASS_OWN_SUMS))
         return NULL;
     const struct file_entry *entry = filelist_find(&p->parent->files, f->entry.path, 0);
     int is_pages = f->action == GSP_CLASS_PAGES;
@@ -141,6 +141,19 @@ take_answer(const struct plan *p, struct source_file *f, const struct gsp_plan *
     return 0;
 }
 
+/* Where the server moves pages about within a file, no block of it can be taken alone. */
+static void
+report_whole(const struct plan *p, const struct source_list *src)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < src->n_files && p->parent != NULL; i++)
+        n += (src->files[i].flags & GSP_CLASS_SPARSE) != 0;
+    if (n > 0)
+        log_info(
+            "%zu file(s) of compressed relations are taken whole when they changed: their pages have no fixed places",
+            n);
+}
+
 static int
 ask_mode(struct plan *p, void *mode_plan, struct source_list *src, struct gsp_error *err)
 {
@@ -155,6 +168,7 @@ ask_mode(struct plan *p, void *mode_plan, struct source_list *src, struct gsp_er
         files[i] = (struct gsp_file){.path = f->source, .size = f->size, .action = f->action};
         files[i].flags = (f->parent != NULL ? GSP_FILE_IN_PARENT : 0) | (f->relation != 0 ? GSP_FILE_TRACKED : 0);
     }
+    report_whole(p, src);
     int rc = p->start->mode_ops->plan_files(mode_plan, files, (uint32_t)src->n_files, answers, err);
     for (size_t i = 0; i < src->n_files && rc == 0; i++)
         rc = take_answer(p, &src->files[i], &answers[i], err);

@@ -320,16 +320,20 @@ validate_target_run(struct engine *e, const struct validate_options *opts, char 
 {
     auto_backup_list list = {0};
     struct backup *b = NULL;
+    struct gsp_recovery target = opts->target;
+    char name[RECOVERY_NAME_SIZE];
     int rc = backup_list_read(&e->repo, e->instance, &list, err);
-    if (rc == 0)
-        rc = recovery_target_choose(&e->repo, e->instance, &list, &opts->target, opts->id, &b, err);
+    if (rc != 0)
+        return rc;
+    recovery_target_resolve(&target, &list, name);
+    rc = recovery_target_choose(&e->repo, e->instance, &list, &target, opts->id, &b, err);
     if (rc != 0)
         return rc;
     struct validate_options chosen = *opts;
     chosen.id = b->id;
     rc = validate_run(e, &chosen, ret_bad, err);
     if (rc == 0 && *ret_bad == 0)
-        rc = recovery_check_wal(e, &opts->target, b, err);
+        rc = recovery_check_wal(e, &target, b, err);
     if (rc == 0)
         (void)snprintf(ret_id, BACKUP_ID_SIZE, "%s", b->id);
     return rc;

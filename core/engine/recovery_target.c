@@ -31,10 +31,42 @@ recovery_target_describe(const struct gsp_recovery *t, char *buf, size_t size)
         (void)snprintf(buf, size, "%s", t->kind == GSP_RECOVERY_IMMEDIATE ? "a consistent state" : "the end of WAL");
 }
 
+/* The recovery-name that the stock tool writes is not that of the restore point which it makes; and a backup that it
+ * merged keeps the one of the oldest member. */
+#define STOCK_NAME "backup "
+#define STOCK_POINT "pg_probackup, backup_id "
+
+static int
+has_stock_name(const struct backup *b)
+{
+    return b->recovery_name != NULL && strncmp(b->recovery_name, STOCK_NAME, strlen(STOCK_NAME)) == 0;
+}
+
+void
+recovery_target_resolve(struct gsp_recovery *t, const struct backup_list *list, char buf[RECOVERY_NAME_SIZE])
+{
+    if (t->kind != GSP_RECOVERY_NAME || strncmp(t->text, STOCK_NAME, strlen(STOCK_NAME)) != 0)
+        return;
+    const char *id = t->text + strlen(STOCK_NAME);
+    for (size_t i = 0; i < list->n; i++) {
+        const struct backup *b = &list->backups[i];
+        if (has_stock_name(b) && (strcmp(b->id, id) == 0 || strcmp(b->recovery_name, t->text) == 0) &&
+            snprintf(buf, RECOVERY_NAME_SIZE, STOCK_POINT "%s", id) < RECOVERY_NAME_SIZE) {
+            t->text = buf;
+            return;
+        }
+    }
+}
+
 int
 recovery_target_is_end_of(const struct gsp_recovery *t, const struct backup *b)
 {
-    return t->kind == GSP_RECOVERY_NAME && b->recovery_name != NULL && strcmp(b->recovery_name, t->text) == 0;
+    if (t->kind != GSP_RECOVERY_NAME || b->recovery_name == NULL)
+        return 0;
+    if (has_stock_name(b))
+        return strncmp(t->text, STOCK_POINT, strlen(STOCK_POINT)) == 0 &&
+               strcmp(t->text + strlen(STOCK_POINT), b->id) == 0;
+    return strcmp(b->recovery_name, t->text) == 0;
 }
 
 uint64_t

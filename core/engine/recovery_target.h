@@ -13,6 +13,11 @@ int recovery_target_is_given(const struct gsp_recovery *t);
 /* recovery_target_describe - for messages: "time '2026-05-01 10:20:30+02'", "xid 700". */
 void recovery_target_describe(const struct gsp_recovery *t, char *buf, size_t size);
 
+enum { RECOVERY_NAME_SIZE = 64 };
+
+/* recovery_target_resolve - a target by a recovery-name of the stock tool, "backup ID", becomes the name that this
+ * backup's restore point has in WAL. buf: where such a name is put, to live as long as the target. */
+void recovery_target_resolve(struct gsp_recovery *t, const struct backup_list *list, char buf[RECOVERY_NAME_SIZE]);
 /* recovery_target_is_end_of - is it the name of the backup itself? Its restore point lies before the end of the backup,
  * so that of all backups just this one cannot be recovered to it: its end is what is meant. 1 or 0. */
 int recovery_target_is_end_of(const struct gsp_recovery *t, const struct backup *b);

@@ -12,6 +12,7 @@
 #include "core/base/timestamp.h"
 #include "core/engine/durability.h"
 #include "core/engine/external_target.h"
+#include "core/engine/restore_extents.h"
 #include "core/engine/restore_file.h"
 #include "core/engine/restore_mark.h"
 #include "core/engine/restore_plan.h"
@@ -49,6 +50,8 @@ is_restored(void *arg, const struct file_entry *f, struct gsp_error *err)
     }
     if (restore_mark_is_name(f->path, r->dialect->control_path)) /* left by an earlier restore, and backed up */
         return 0;
+    if (restore_is_extents(f) && restore_extents_check(r, f, err) != 0)
+        return err->code;
     return strcmp(f->path, r->dialect->map_file) != 0 && strcmp(f->path, "database_map") != 0;
 }
 
@@ -229,7 +232,9 @@ static int
 choose_backup(struct restore *r, struct backup **ret, struct gsp_error *err)
 {
     struct backup *b = NULL;
-    int rc = recovery_target_choose(&r->e->repo, r->e->instance, &r->list, &r->opts->target, r->opts->id, &b, err);
+    r->point = r->opts->target;
+    recovery_target_resolve(&r->point, &r->list, r->point_name);
+    int rc = recovery_target_choose(&r->e->repo, r->e->instance, &r->list, &r->point, r->opts->id, &b, err);
     if (rc != 0)
         return rc;
     int may_heal = b->status == BACKUP_ORPHAN || b->status == BACKUP_CORRUPT;
@@ -321,7 +326,7 @@ open_chain(struct restore *r, struct gsp_error *err)
 static int
 prepare_recovery(struct restore *r, struct gsp_error *err)
 {
-    struct gsp_recovery plan = recovery_plan(r->e, &r->opts->target, r->backups[0]);
+    struct gsp_recovery plan = recovery_plan(r->e, &r->point, r->backups[0]);
     return recovery_prepare(r->e, r->dialect, &r->cluster, &plan, r->backups[0], &r->recovery, err);
 }
 

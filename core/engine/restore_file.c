@@ -7,6 +7,8 @@
 
 #include "core/base/cleanup.h"
 #include "core/base/log.h"
+#include "core/base/path.h"
+#include "core/engine/restore_extents.h"
 
 /* How far the content of a file came. */
 struct content {
@@ -16,9 +18,22 @@ struct content {
     const struct file_entry *f; /* the backup's entry */
     struct store_put *put;
     struct stored_reader *whole; /* all of it comes from one stored file */
-    uint32_t blocks_done;        /* else: of chain_blocks */
+    uint32_t blocks_done;        /* else: of chain_blocks, or of the file that is made of extents */
     uint64_t size;               /* of the file */
 };
+
+int
+restore_class(
+    const struct restore *r, const struct file_entry *f, const char *path, struct gsp_class *ret, struct gsp_error *err)
+{
+    char dir[PATH_SIZE];
+    const char *name = path_base(path);
+    size_t len = name > path ? (size_t)(name - path) - 1 : 0;
+    struct gsp_dirent entry = {.name = name, .st = {.type = GSP_FILE_REGULAR, .mode = f->mode}};
+    *ret = (struct gsp_class){0};
+    (void)snprintf(dir, sizeof dir, "%.*s", (int)len, path);
+    return r->dialect->classify(&r->cluster, 0, dir, &entry, 1, ret, err);
+}
 
 int
 restore_write_pages(struct store_put *put, struct page_batch *b, struct gsp_error *err)
@@ -67,7 +82,7 @@ whole_pages(struct content *c, const struct file_entry *stored, struct gsp_error
 }
 
 /* Holes of the catalog are written out: a server must not find out at run time that its disk is full. Those of large
- * files were holes at the source and stay ones. */
+ * files were holes at the source and stay ones, and so do those that the server makes itself. */
 static int
 whole_bytes(struct content *c, const struct file_entry *stored, struct gsp_error *err)
 {
@@ -76,14 +91,19 @@ whole_bytes(struct content *c, const struct file_entry *stored, struct gsp_error
     const uint8_t *bytes;
     int64_t got = 0;
     uint64_t size = 0;
-    int rc = stored_reader_begin(in, stored, 0, err);
+    struct gsp_class class = {0};
+    int rc = c->f->external_dir_num == 0 ? restore_class(r, c->f, c->f->path, &class, err) : 0;
+    if (rc == 0)
+        rc = stored_reader_begin(in, stored, 0, err);
     while (rc == 0) {
         rc = jobs_check(&r->jobs, err);
         if (rc == 0)
             got = stored_reader_bytes(in, &bytes, err);
         if (rc != 0 || got <= 0)
             break;
-        rc = store_put_pwrite(c->put, bytes, (size_t)got, in->offset - (uint64_t)got, err);
+        uint64_t at = in->offset - (uint64_t)got;
+        rc = class.flags & GSP_CLASS_SPARSE ? store_put_sparse(c->put, bytes, (size_t)got, at, err)
+                                            : store_put_pwrite(c->put, bytes, (size_t)got, at, err);
         progress_add(&r->progress, in->offset - size, 0);
         size = in->offset;
     }
@@ -152,11 +172,16 @@ put_content(struct content *c, struct gsp_error *err)
 {
     const struct file_entry *stored;
     size_t member;
+    uint64_t room;
     int is_paged = chain_entry_is_paged(c->f);
     c->size = is_paged ? (uint64_t)(c->f->n_blocks > 0 ? c->f->n_blocks : 0) * c->r->chain.members[0].page_size : 0;
+    if (restore_is_extents(c->f))
+        c->size = restore_extents_bytes(c->r, c->f, &room);
     int rc = chain_find(c->in, c->i, &member, &stored, err);
     if (rc != 0)
         return rc;
+    if (restore_is_extents(c->f))
+        return restore_extents(c->r, c->in, c->f, c->put, &c->blocks_done, NULL, err);
     if (member == CHAIN_NONE)
         return is_paged ? all_blocks(c, err) : 0;
     rc = chain_stored_reader(c->in, member, &c->whole, err);
@@ -214,7 +239,9 @@ tolerate(struct content *c, struct gsp_error *err)
         return problem.code;
     gsp_error_clear(err);
     int rc = 0;
-    if (chain_entry_is_paged(c->f))
+    if (restore_is_extents(c->f))
+        rc = restore_extents(c->r, c->in, c->f, c->put, &c->blocks_done, &lost, err);
+    else if (chain_entry_is_paged(c->f))
         rc = c->whole != NULL ? salvage_whole(c, &lost, err) : salvage_blocks(c, &lost, err);
     if (rc != 0)
         return rc;

@@ -23,6 +23,8 @@ struct restore {
     struct external_dirs external; /* of the backup */
     struct restore_target target;
     struct inplace inplace;
+    struct gsp_recovery point; /* the target, by the name that it has in WAL */
+    char point_name[RECOVERY_NAME_SIZE];
     struct recovery recovery;
     const struct gsp_dialect_ops *dialect;
     struct gsp_cluster cluster;
@@ -40,6 +42,9 @@ int restore_file(struct restore *r, struct chain_reader *in, struct page_batch *
 /* restore_content - file i into an open put, pages or bytes. With --force damage is a warning, and what can be read is
  * kept. out ret_size: of the file */
 int restore_content(struct restore *r, struct chain_reader *in, size_t i, struct store_put *put, uint64_t *ret_size,
+    struct gsp_error *err);
+/* restore_class - what the file is to the dialect by its name alone: what its siblings are does not count. */
+int restore_class(const struct restore *r, const struct file_entry *f, const char *path, struct gsp_class *ret,
     struct gsp_error *err);
 /* restore_check_blocks - do the decoded pages have the LSN and checksum of their records? The checksum of the stored
  * file says nothing where only parts of it are read. */

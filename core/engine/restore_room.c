@@ -6,6 +6,7 @@
 
 #include "core/base/cleanup.h"
 #include "core/base/path.h"
+#include "core/engine/restore_extents.h"
 #include "core/engine/restore_wal.h"
 
 /* A directory below the data directory whose files go to a place of their own. */
@@ -47,14 +48,23 @@ restore_bytes_needed(const struct chain *c)
 
 /* What a file will take on the medium: less than its size where its holes stay holes. */
 static uint64_t
-room_of(const struct chain *c, size_t i)
+room_of(const struct restore *r, size_t i)
 {
     char path[PATH_SIZE];
+    const struct chain *c = &r->chain;
     size_t member = 0;
     struct gsp_stat st;
     struct gsp_error ignored = {0};
     uint64_t size = restore_size(c, i);
-    if (chain_entry_is_paged(&c->members[0].list.entries[i]) || size <= SPARSE_FILE_MIN)
+    const struct file_entry *f = &c->members[0].list.entries[i];
+    struct gsp_class class = {0};
+    if (restore_is_extents(f))
+        (void)restore_extents_bytes(r, f, &size);
+    if (chain_entry_is_paged(f))
+        return size;
+    if (f->external_dir_num == 0 && size <= SPARSE_FILE_MIN)
+        (void)restore_class(r, f, f->path, &class, &ignored);
+    if (size <= SPARSE_FILE_MIN && !(class.flags & GSP_CLASS_SPARSE))
         return size;
     const struct file_entry *stored = chain_stored(c, i, &member);
     if (stored == NULL || stored_path(&c->members[member], stored, path, &ignored) != 0 ||
@@ -79,6 +89,8 @@ open_space(struct measure *m, const char *path, struct restore_tablespace *space
 {
     char what[64];
     size_t place = 0;
+    if (space->inside)
+        return 0;
     (void)snprintf(what, sizeof what, "tablespace %s", space->oid);
     int rc = room_place(m->room, what, space->location, &space->store, "", &place, err);
     if (rc != 0)
@@ -185,7 +197,7 @@ measure(struct measure *m, struct gsp_error *err)
         if ((size_t)(f->external_dir_num > 0 ? f->external_dir_num : 0) > m->r->target.n_externals)
             continue; /* left out of the restore */
         if (!file_entry_is_dir(f))
-            room_add(m->room, place_of(m, f), room_of(c, i), there != NULL ? there[i] : 0);
+            room_add(m->room, place_of(m, f), room_of(m->r, i), there != NULL ? there[i] : 0);
         else if (!m->r->target.in_place) /* an empty one takes a block */
             room_add(m->room, place_of(m, f), 1, 0);
     }

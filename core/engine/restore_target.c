@@ -148,6 +148,46 @@ is_linked(struct restore_target *t, const char *oid, const char *location)
            strcmp(target, location) == 0;
 }
 
+/* ---- what the backup has of a tablespace --------------------------------------------------------- */
+
+/* The first entry of the cluster whose path begins with dir, '/' and name; NULL. */
+static const struct file_entry *
+first_below(const struct filelist *list, const char *dir, const char *name)
+{
+    char path[PATH_SIZE];
+    size_t low = 0, high = list->n;
+    int len = snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (len >= (int)sizeof path)
+        return NULL;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(list->entries[middle].path, path) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < list->n && strncmp(list->entries[low].path, path, (size_t)len) == 0; low++)
+        if (list->entries[low].external_dir_num == 0)
+            return &list->entries[low];
+    return NULL;
+}
+
+/* Some servers put the name of the node behind what the control file tells. */
+static void
+find_tablespace_dir(struct restore_target *t, const struct filelist *list)
+{
+    const char *root = t->dialect->tablespace_root;
+    size_t len = strlen(root), known = strlen(t->tablespace_dir);
+    const struct file_entry *f = first_below(list, root, "");
+    for (; known > 0 && f != NULL && f < list->entries + list->n && strncmp(f->path, root, len) == 0; f++) {
+        const char *name = strchr(f->path + len + 1, '/');
+        if (f->external_dir_num > 0 || name == NULL || strncmp(name + 1, t->tablespace_dir, known) != 0)
+            continue;
+        (void)snprintf(t->tablespace_dir, sizeof t->tablespace_dir, "%.*s", (int)strcspn(name + 1, "/"), name + 1);
+        return;
+    }
+}
+
 static const char *
 map_location(const struct restore_options *opts, const char *location)
 {
@@ -182,12 +222,10 @@ check_mappings(const struct restore_options *opts, const struct tablespace *spac
 }
 
 static int
-open_space(
+open_place(
     struct restore_target *t, const struct restore_options *opts, const struct tablespace *from, struct gsp_error *err)
 {
     struct restore_tablespace *space = &t->spaces[t->n_spaces];
-    if (strspn(from->oid, "0123456789") != strlen(from->oid) || from->oid[0] == '\0')
-        return gsp_fail(err, GSP_E_CORRUPT, 0, "tablespace_map names a tablespace '%s'", from->oid);
     const char *location = map_location(opts, from->location);
     if (path_is_same_or_below(location, opts->pgdata) || path_is_same_or_below(opts->pgdata, location))
         return gsp_fail(err, GSP_E_USAGE, 0, "tablespace %s at '%s' and the data directory '%s' lie in each other",
@@ -207,10 +245,8 @@ open_space(
     int rc = engine_open_store(t->e->cfg, t->e->reg, "storage.data", location, &space->store, &space->store_opts, err);
     if (rc != 0)
         return rc;
-    space->oid = strdup(from->oid);
     space->location = strdup(location);
-    t->n_spaces++;
-    if (space->oid == NULL || space->location == NULL)
+    if (space->location == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     struct gsp_stat st;
     struct gsp_error missing = {0};
@@ -225,6 +261,77 @@ open_space(
         return gsp_hint(err, "move the tablespace to an empty place with -T %s=NEWDIR", from->location);
     }
     return 0;
+}
+
+/* The end of the location that is a path in the data directory: there the backup has the files of the tablespace, or
+ * an external directory (-E) had them. NULL: it lies elsewhere. */
+static const char *
+path_inside(
+    const struct restore_target *t, const struct filelist *list, const struct external_dirs *dirs, const char *location)
+{
+    for (const char *p = strchr(location, '/'); p != NULL; p = strchr(p + 1, '/')) {
+        const struct file_entry *f = filelist_find(list, p + 1, 0);
+        if (f != NULL && file_entry_is_dir(f) && t->tablespace_dir[0] != '\0' &&
+            (first_below(list, p + 1, t->tablespace_dir) != NULL || external_dirs_number(dirs, location) > 0))
+            return p + 1;
+    }
+    return NULL;
+}
+
+static int
+keep_inside(struct restore_target *t, const struct restore_options *opts, const struct tablespace *from,
+    const char *path, struct gsp_error *err)
+{
+    struct restore_tablespace *space = &t->spaces[t->n_spaces];
+    char location[PATH_SIZE];
+    const char *mapped = map_location(opts, from->location);
+    if (!path_join(location, opts->pgdata, path))
+        return gsp_fail(err, GSP_E_CONFIG, 0, "path too long: '%s/%s'", opts->pgdata, path);
+    if (strcmp(mapped, from->location) != 0 && strcmp(mapped, location) != 0) {
+        (void)gsp_fail(err, GSP_E_USAGE, 0, "tablespace %s lies in the data directory, and is restored to '%s' with it",
+            from->oid, location);
+        return gsp_hint(err, "leave out the mapping of '%s'", from->location);
+    }
+    space->inside = 1;
+    space->location = strdup(location);
+    space->linked = is_linked(t, from->oid, location);
+    return space->location != NULL ? 0 : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+}
+
+/* What the backup has of its files. The stock tool leaves out tablespaces that no -E names. */
+static void
+look_for_files(struct restore_target *t, struct restore_tablespace *space, const struct stored_backup *sb,
+    const struct external_dirs *dirs)
+{
+    char link[PATH_SIZE];
+    if (!path_join(link, t->dialect->tablespace_root, space->oid) || first_below(&sb->list, link, "") != NULL)
+        return;
+    for (size_t i = 0; i < dirs->n; i++)
+        space->in_external |= path_is_same_or_below(dirs->paths[i], space->from);
+    t->external_inside |= space->inside && space->in_external;
+    if (!space->in_external && !space->inside)
+        log_warning("Backup %s has no files of tablespace %s at '%s': the program that made it stores those only with "
+                    "-E",
+            sb->b->id, space->oid, space->from);
+}
+
+static int
+open_space(struct restore_target *t, const struct restore_options *opts, const struct stored_backup *sb,
+    const struct external_dirs *dirs, const struct tablespace *from, struct gsp_error *err)
+{
+    struct restore_tablespace *space = &t->spaces[t->n_spaces];
+    if (strspn(from->oid, "0123456789") != strlen(from->oid) || from->oid[0] == '\0')
+        return gsp_fail(err, GSP_E_CORRUPT, 0, "tablespace_map names a tablespace '%s'", from->oid);
+    space->oid = strdup(from->oid);
+    space->from = strdup(from->location);
+    const char *inside = path_inside(t, &sb->list, dirs, from->location);
+    int rc = space->oid == NULL || space->from == NULL ? gsp_fail(err, GSP_E_NOMEM, 0, "out of memory")
+             : inside != NULL                          ? keep_inside(t, opts, from, inside, err)
+                                                       : open_place(t, opts, from, err);
+    t->n_spaces++;
+    if (rc == 0)
+        look_for_files(t, space, sb, dirs);
+    return rc;
 }
 
 static int
@@ -253,8 +360,11 @@ open_spaces(
         if (t->spaces == NULL)
             rc = gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
     }
+    auto_external_dirs dirs = {0};
+    if (rc == 0)
+        rc = external_dirs_parse(opts->skip_external_dirs ? NULL : sb->b->external_dirs, &dirs, err);
     for (size_t i = 0; rc == 0 && i < n; i++)
-        rc = open_space(t, opts, &spaces[i], err);
+        rc = open_space(t, opts, sb, &dirs, &spaces[i], err);
     tablespaces_free(spaces, n);
     return rc;
 }
@@ -272,6 +382,7 @@ restore_target_open(struct restore_target *t, struct engine *e, const struct res
     int rc = engine_open_store(e->cfg, e->reg, "storage.data", opts->pgdata, &t->store, &t->store_opts, err);
     if (rc == 0)
         rc = check_unfinished(t, cluster->system_id, err);
+    find_tablespace_dir(t, &sb->list);
     if (rc == 0)
         rc = open_spaces(t, opts, sb, err);
     return rc == 0 ? external_targets_open(t, opts, sb->b->external_dirs, err) : rc;
@@ -281,9 +392,11 @@ void
 restore_target_close(struct restore_target *t)
 {
     for (size_t i = 0; i < t->n_spaces; i++) {
-        store_close(&t->spaces[i].store);
+        if (t->spaces[i].store.ops != NULL)
+            store_close(&t->spaces[i].store);
         plugin_free_options(t->spaces[i].store_opts);
         free(t->spaces[i].oid);
+        free(t->spaces[i].from);
         free(t->spaces[i].location);
     }
     free(t->spaces);
@@ -316,7 +429,7 @@ static int
 make_space(struct restore_target *t, const struct restore_tablespace *space, const char *path, struct gsp_error *err)
 {
     struct store s = space->store;
-    int rc = store_mkdir(&s, "", 0700, GSP_MKDIR_PARENTS, err);
+    int rc = space->inside ? 0 : store_mkdir(&s, "", 0700, GSP_MKDIR_PARENTS, err);
     if (rc != 0)
         return gsp_prefix(err, "tablespace %s", space->oid);
     if (t->store.ops->symlink == NULL)
@@ -350,7 +463,7 @@ restore_target_clear(struct restore_target *t, struct gsp_error *err)
     log_warning("'%s' holds an unfinished restore of this cluster; what it left is removed first", t->store.root);
     /* The other places first: their links, and the claim, are how we know that they are ours. */
     for (size_t i = 0; i < t->n_spaces && rc == 0; i++)
-        if (t->spaces[i].linked)
+        if (t->spaces[i].linked && !t->spaces[i].inside)
             rc = clear_space(t, &t->spaces[i].store, err);
     if (rc == 0)
         rc = external_targets_clear(t, err);
@@ -362,7 +475,7 @@ make_dir(struct restore_target *t, struct store *s, const char *path, struct gsp
 {
     struct gsp_error problem = {0};
     int rc = store_mkdir(s, path, 0700, 0, &problem);
-    if (rc == 0 || (rc == GSP_E_EXIST && t->in_place)) /* what is no directory was removed */
+    if (rc == 0 || (rc == GSP_E_EXIST && (t->in_place || t->external_inside))) /* what is no directory was removed */
         return 0;
     *err = problem;
     return rc;

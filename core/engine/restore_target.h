@@ -12,7 +12,10 @@ struct restore_tablespace {
     char *location; /* after mapping */
     struct store store;
     void *store_opts;
-    int linked;    /* in place: the data directory's own link leads there already */
+    char *from;      /* where the backup had it */
+    int linked;      /* in place: the data directory's own link leads there already */
+    int inside;      /* it lies in the data directory, and so do its files in the backup; there is no store */
+    int in_external; /* what the backup has of it came by -E: the files of an external directory go there */
     uint64_t gain; /* in place: bytes there that are removed first */
 };
 
@@ -32,7 +35,8 @@ struct restore_target {
     size_t n_spaces;
     struct external_target *externals; /* that of external directory N is [N - 1]; none when they are skipped */
     size_t n_externals;
-    char tablespace_dir[64]; /* of the backup's cluster */
+    char tablespace_dir[256]; /* directory of the backup's cluster in a tablespace, as far as it is known */
+    int external_inside;      /* an external directory goes to where a tablespace in the data directory has its files */
     int in_place;            /* what is there is made what it is to be */
     int unfinished;          /* not in place: it holds what an unfinished restore of this cluster left */
     uint64_t gain;           /* in place: bytes in the data directory that are removed first */

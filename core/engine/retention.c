@@ -410,6 +410,8 @@ merge(struct retention *r, size_t *ret_n, struct gsp_error *err)
         }
         if (rc != 0)
             log_warning("Backup %s is not merged: %s", id, problem.msg);
+        if (rc == GSP_E_CORRUPT && r->damage.code == 0)
+            r->damage = problem;
         *ret_n += rc == 0;
     }
     return 0;
@@ -469,6 +471,16 @@ fail_unread(const struct retention *r, struct gsp_error *err)
         r->unread->id);
     return gsp_hint(err, "see why %s/backups/%s/%s/backup.control cannot be read, then repeat the command",
         r->e->repo.root, r->e->instance, r->unread->dir);
+}
+
+/* The rest was done; whoever runs this every night must hear of the damage. */
+static int
+fail_damaged(const struct retention *r, struct gsp_error *err)
+{
+    *err = r->damage;
+    if (err->hint[0] == '\0')
+        (void)gsp_hint(err, "validate the backup; what cannot be mended needs a new FULL backup");
+    return gsp_prefix(err, "a chain is damaged and was not merged");
 }
 
 /* What the verdicts ask for. */
@@ -543,7 +555,9 @@ retention_run(struct engine *e, const struct retention_options *opts, struct gsp
         rc = retention_look(&r, err);
     if (rc == 0 && by_policy)
         rc = evaluate(&r, opts, err);
-    return rc == 0 && opts->delete_wal ? purge_wal(&r, opts, err) : rc;
+    if (rc == 0 && opts->delete_wal)
+        rc = purge_wal(&r, opts, err);
+    return rc == 0 && r.damage.code != 0 ? fail_damaged(&r, err) : rc;
 }
 
 int

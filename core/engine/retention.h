@@ -17,6 +17,7 @@ struct retention {
     uint8_t *gone;               /* 1: not there any more, or only thought of as gone */
     int is_set;                  /* is there a policy? */
     const struct backup *unread; /* one of which nobody knows what it is based on, or NULL */
+    struct gsp_error damage;     /* why the first chain that is damaged was not merged */
 };
 
 /* retention_open - choose the policy. errors UNSUPPORTED CONFIG */

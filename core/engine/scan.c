@@ -9,6 +9,13 @@
 #include "core/base/log.h"
 #include "core/base/path.h"
 
+/* A tablespace, as its link says. When it lies in the data directory its files are met there, too. */
+struct inner_space {
+    char *link; /* path in the data directory */
+    uint64_t dev, ino;
+    int met;
+};
+
 enum {
     DEPTH_MAX = 128,
     NAME_BYTES_MAX = 255,
@@ -23,6 +30,10 @@ struct walk {
     uint32_t flags;
     int quiet;
     unsigned n_links; /* to directories, that were followed */
+    struct inner_space *spaces;
+    size_t n_spaces;
+    const struct inner_space *in_space; /* the walk is in this one, met in the data directory, */
+    size_t in_space_len;                /* where its path has this length */
     /* Identity of the directories from the root down to the current one: a link back into them is a loop. */
     struct {
         uint64_t dev, ino;
@@ -112,6 +123,7 @@ add_file(
     list->files = files;
     struct source_file *f = &files[list->n_files];
     *f = (struct source_file){.size = st->size,
+        .mtime_us = st->mtime_us,
         .action = class->action,
         .relation = class->relation,
         .space_oid = class->space_oid,
@@ -175,6 +187,36 @@ barrier_at(const struct walk *w, const struct gsp_stat *st)
     return NULL;
 }
 
+/* The tablespace that this directory is; NULL. */
+static struct inner_space *
+space_at(const struct walk *w, const struct gsp_stat *st)
+{
+    for (size_t i = 0; i < w->n_spaces; i++)
+        if (w->spaces[i].dev == st->dev && w->spaces[i].ino == st->ino)
+            return &w->spaces[i];
+    return NULL;
+}
+
+/* A directory with its content. Of a tablespace that lies in the data directory there is one copy: its own, not that
+ * behind the link. */
+static int
+visit_directory(
+    struct walk *w, const char *path, const struct gsp_stat *st, const struct gsp_class *class, struct gsp_error *err)
+{
+    struct inner_space *space = space_at(w, st);
+    int rc = add_directory(w, path, st, class, err);
+    if (rc != 0 || class->action == GSP_CLASS_EMPTY)
+        return rc;
+    if (space == NULL || class->action == GSP_CLASS_TABLESPACE)
+        return space == NULL || !space->met ? walk_directory(w, path, st, err) : 0;
+    space->met = 1;
+    w->in_space = space;
+    w->in_space_len = strlen(path);
+    rc = walk_directory(w, path, st, err);
+    w->in_space = NULL;
+    return rc;
+}
+
 static int
 visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct gsp_class *class, struct gsp_error *err)
 {
@@ -207,10 +249,7 @@ visit(struct walk *w, const char *dir, const struct gsp_dirent *e, const struct 
             LINKS_MAX, w->store->root, path);
         return gsp_hint(err, "links are followed, and what they lead to is stored once for each of them");
     }
-    int rc = add_directory(w, path, &e->st, class, err);
-    if (rc == 0 && class->action != GSP_CLASS_EMPTY)
-        rc = walk_directory(w, path, &e->st, err);
-    return rc;
+    return visit_directory(w, path, &e->st, class, err);
 }
 
 static int
@@ -229,6 +268,13 @@ static int
 classify(struct walk *w, const char *dir, const struct gsp_dirent *entries, uint32_t n, struct gsp_class *classes,
     struct gsp_error *err)
 {
+    char as[PATH_SIZE];
+    if (w->in_space != NULL) {
+        int len = snprintf(as, sizeof as, "%s%s", w->in_space->link, dir + w->in_space_len);
+        if (len >= (int)sizeof as)
+            return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "path too long below '%s/%s'", w->store->root, dir);
+        dir = as; /* what it is to the server */
+    }
     if (w->external == NULL)
         return w->side->dialect->classify(&w->side->cluster, w->flags, dir, entries, n, classes, err);
     for (uint32_t i = 0; i < n; i++) {
@@ -291,12 +337,44 @@ walk_all(struct walk *w, struct gsp_error *err)
     return rc;
 }
 
+/* Where the links of tablespaces lead. A storage that cannot tell directories apart has nothing to say here. */
+static int
+find_spaces(struct walk *w, struct gsp_error *err)
+{
+    auto_listing links = {0};
+    struct gsp_error missing = {0};
+    const char *root = w->side->dialect->tablespace_root;
+    int rc = store_list(w->store, root, &links, &missing);
+    if (rc != 0 && rc != GSP_E_NOENT)
+        *err = missing;
+    if (rc != 0 || links.n == 0)
+        return rc == GSP_E_NOENT ? 0 : rc;
+    w->spaces = calloc(links.n, sizeof *w->spaces);
+    if (w->spaces == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    for (size_t i = 0; i < links.n; i++) {
+        char path[PATH_SIZE];
+        const struct gsp_stat *st = &links.entries[i].st;
+        if (st->type != GSP_FILE_DIRECTORY || !(st->flags & GSP_STAT_LINK) || st->ino == 0 ||
+            !path_join(path, root, links.entries[i].name))
+            continue;
+        char *link = arena_strdup(w->list->arena, path);
+        if (link == NULL)
+            return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+        w->spaces[w->n_spaces++] = (struct inner_space){.link = link, .dev = st->dev, .ino = st->ino};
+    }
+    return 0;
+}
+
 int
 scan_source(struct data_side *side, uint32_t flags, int quiet, struct source_list *ret, struct gsp_error *err)
 {
     struct source_list list = {.arena = arena_new()};
     struct walk w = {.store = &side->store, .side = side, .list = &list, .flags = flags, .quiet = quiet};
-    int rc = list.arena != NULL ? walk_all(&w, err) : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    int rc = list.arena != NULL ? find_spaces(&w, err) : gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    if (rc == 0)
+        rc = walk_all(&w, err);
+    free(w.spaces);
     if (rc != 0) {
         source_list_clear(&list);
         return rc;

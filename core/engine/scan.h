@@ -10,6 +10,7 @@ struct source_file {
     struct file_entry entry; /* path, mode, database and segment are set; the copy fills the rest */
     const char *source;      /* path to read, differs from entry.path when that is encoded */
     uint64_t size;           /* bytes at scan time */
+    int64_t mtime_us;        /* the same */
     uint32_t action;         /* GSP_CLASS_PAGES, COPY or CONTROL */
     uint32_t vanished;       /* the file is left out: set by the copy when it is gone, or by the plan */
     uint32_t relation;       /* as gsp_class */

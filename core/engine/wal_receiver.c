@@ -107,7 +107,7 @@ take(struct wal_receiver *r, const uint8_t *data, uint32_t n, struct gsp_error *
         uint32_t part = r->target.segment_size - within < n ? r->target.segment_size - within : n;
         int rc = within == 0 && r->put.handle == NULL ? segment_begin(r, at, err) : 0;
         if (rc == 0)
-            rc = store_put_pwrite(&r->put, data, part, within, err);
+            rc = store_put_sparse(&r->put, data, part, within, err);
         if (rc != 0)
             return rc;
         r->crc = crc32c(r->crc, data, part);

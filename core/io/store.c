@@ -362,6 +362,37 @@ store_put_pwrite(struct store_put *p, const void *buf, size_t len, uint64_t offs
     return 0;
 }
 
+/* Bytes from `at` to the end of the block of the file, or of the buffer. */
+static size_t
+block_at(uint64_t offset, size_t at, size_t len)
+{
+    enum { HOLE_BYTES = 4096 };
+    size_t left = HOLE_BYTES - (size_t)((offset + at) % HOLE_BYTES);
+    return left < len - at ? left : len - at;
+}
+
+static int
+is_zero(const uint8_t *p, size_t len)
+{
+    return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
+}
+
+int
+store_put_sparse(struct store_put *p, const void *buf, size_t len, uint64_t offset, struct gsp_error *err)
+{
+    const uint8_t *data = buf;
+    for (size_t from = 0, to = 0; to < len; from = to) {
+        while (to < len && !is_zero(data + to, block_at(offset, to, len)))
+            to += block_at(offset, to, len);
+        int rc = to > from ? store_put_pwrite(p, data + from, to - from, offset + from, err) : 0;
+        if (rc != 0)
+            return rc;
+        while (to < len && is_zero(data + to, block_at(offset, to, len)))
+            to += block_at(offset, to, len);
+    }
+    return 0;
+}
+
 int
 store_put_pwritev(struct store_put *p, const struct iovec *iov, uint32_t n, uint64_t offset, struct gsp_error *err)
 {

@@ -81,6 +81,9 @@ struct store_put {
 int store_put_begin(
     struct store *s, const char *path, uint32_t mode, uint32_t flags, struct store_put *ret, struct gsp_error *err);
 int store_put_pwrite(struct store_put *p, const void *buf, size_t len, uint64_t offset, struct gsp_error *err);
+/* store_put_sparse - the same without the zeros: whole blocks of them, aligned in the file, become holes of a file that
+ * is made anew. */
+int store_put_sparse(struct store_put *p, const void *buf, size_t len, uint64_t offset, struct gsp_error *err);
 /* store_put_pwritev - all bytes of the parts; limits as store_file_preadv. */
 int store_put_pwritev(struct store_put *p, const struct iovec *iov, uint32_t n, uint64_t offset, struct gsp_error *err);
 int store_put_commit(struct store_put *p, uint64_t size, struct gsp_error *err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
-#include <string.h>
 
 #include "gsp/compressor.h"
+#include "gsp/compressor_items.h"
 
 #include "pglz.h"
 
@@ -30,63 +30,30 @@ pglz_ctx_free(void *ctx)
     free(ctx);
 }
 
-/* Do the items fit out, and are there no flags we do not know? */
-static int
-check_encode(const struct gsp_codec_batch *b, struct gsp_error *err)
+/* What would not be shorter than the item does not fit. */
+static uint32_t
+encode_item(void *ctx, const uint8_t *in, uint32_t in_len, uint8_t *out, uint32_t cap)
 {
-    uint64_t need = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
-        if (b->in_span[i].flags != 0)
-            return gsp_fail(err, GSP_E_BUG, 0, "item %u to compress has flags 0x%x", i, b->in_span[i].flags);
-        need += (uint64_t)b->head_room + b->in_span[i].len;
-    }
-    if (need > b->out_cap)
-        return gsp_fail(err, GSP_E_BUG, 0, "%u items may need %llu bytes, there are %u", b->n, (unsigned long long)need,
-            b->out_cap);
-    return 0;
+    return pglz_encode(ctx, in, in_len, out, cap - 1);
+}
+
+static int
+decode_item(void *ctx, const uint8_t *in, uint32_t in_len, uint8_t *out, uint32_t out_len)
+{
+    (void)ctx;
+    return pglz_decode(in, in_len, out, out_len);
 }
 
 static int
 pglz_plugin_encode(void *ctx, struct gsp_codec_batch *b, struct gsp_error *err)
 {
-    if (check_encode(b, err) != 0)
-        return err->code;
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
-        const struct gsp_span *in = &b->in_span[i];
-        struct gsp_span out = {.off = at + b->head_room};
-        if (in->len > 1)
-            out.len = pglz_encode(ctx, b->in + in->off, in->len, b->out + out.off, in->len - 1);
-        if (out.len == 0) {
-            if (in->len > 0)
-                memcpy(b->out + out.off, b->in + in->off, in->len);
-            out.len = in->len;
-            out.flags = GSP_SPAN_RAW;
-        }
-        at = out.off + out.len;
-        b->out_span[i] = out;
-    }
-    b->out_len = at;
-    return 0;
+    return gsp_encode_items(ctx, b, pglz_bound, encode_item, err);
 }
 
 static int
 pglz_plugin_decode(void *ctx, struct gsp_codec_batch *b, struct gsp_error *err)
 {
-    (void)ctx;
-    for (uint32_t i = 0; i < b->n; i++) {
-        const struct gsp_span *in = &b->in_span[i], *out = &b->out_span[i];
-        if (in->flags != 0 || (uint64_t)out->off + out->len > b->out_cap) {
-            b->failed = i;
-            return gsp_fail(err, GSP_E_BUG, 0, "item %u to decompress has flags 0x%x or does not fit", i, in->flags);
-        }
-        if (!pglz_decode(b->in + in->off, in->len, b->out + out->off, out->len)) {
-            b->failed = i;
-            return gsp_fail(
-                err, GSP_E_CORRUPT, 0, "%u bytes of pglz data do not decompress to %u bytes", in->len, out->len);
-        }
-    }
-    return 0;
+    return gsp_decode_items(ctx, b, "pglz", decode_item, err);
 }
 
 static const struct gsp_compressor_ops pglz_ops = {

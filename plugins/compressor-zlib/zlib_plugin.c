@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "gsp/compressor.h"
+#include "gsp/compressor_items.h"
 
 #include "backend.h"
 #include "fast.h"
@@ -56,75 +56,37 @@ zlib_ctx_new(void *state, const void *opts, void **ret_ctx, struct gsp_error *er
     return 0;
 }
 
-/* Do the items fit out, and are there no flags we do not know? */
-static int
-check_encode(const struct gsp_codec_batch *b, struct gsp_error *err)
+/* What would not be shorter than the item does not fit. */
+static uint32_t
+encode_item(void *handle, const uint8_t *in, uint32_t in_len, uint8_t *out, uint32_t cap)
 {
-    uint64_t need = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
-        if (b->in_span[i].flags != 0)
-            return gsp_fail(err, GSP_E_BUG, 0, "item %u to compress has flags 0x%x", i, b->in_span[i].flags);
-        need += (uint64_t)b->head_room + b->in_span[i].len;
-    }
-    if (need > b->out_cap)
-        return gsp_fail(err, GSP_E_BUG, 0, "%u items may need %llu bytes, there are %u", b->n, (unsigned long long)need,
-            b->out_cap);
-    return 0;
+    const struct zlib_ctx *ctx = handle;
+    if (ctx->level == 0)
+        return 0;
+    return ctx->fast != NULL ? fast_encode(ctx->fast, in, in_len, out, cap - 1)
+                             : backend_encode(ctx->backend, in, in_len, out, cap - 1);
 }
 
-/* Returns the bytes of the stream, 0 when it is not shorter than the item. */
-static uint32_t
-encode_item(const struct zlib_ctx *ctx, const uint8_t *in, uint32_t in_len, uint8_t *out)
+static int
+decode_item(void *handle, const uint8_t *in, uint32_t in_len, uint8_t *out, uint32_t out_len)
 {
-    if (ctx->level == 0 || in_len < 2)
-        return 0;
-    return ctx->fast != NULL ? fast_encode(ctx->fast, in, in_len, out, in_len - 1)
-                             : backend_encode(ctx->backend, in, in_len, out, in_len - 1);
+    const struct zlib_ctx *ctx = handle;
+    return backend_decode(ctx->backend, in, in_len, out, out_len);
 }
 
 static int
 zlib_encode(void *handle, struct gsp_codec_batch *b, struct gsp_error *err)
 {
     struct zlib_ctx *ctx = handle;
-    if (check_encode(b, err) != 0)
-        return err->code;
     if (ctx->fast != NULL)
         fast_prepare(ctx->fast, b);
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
-        const struct gsp_span *in = &b->in_span[i];
-        struct gsp_span out = {.off = at + b->head_room};
-        out.len = encode_item(ctx, b->in + in->off, in->len, b->out + out.off);
-        if (out.len == 0) {
-            if (in->len > 0)
-                memcpy(b->out + out.off, b->in + in->off, in->len);
-            out.len = in->len;
-            out.flags = GSP_SPAN_RAW;
-        }
-        at = out.off + out.len;
-        b->out_span[i] = out;
-    }
-    b->out_len = at;
-    return 0;
+    return gsp_encode_items(ctx, b, zlib_bound, encode_item, err);
 }
 
 static int
 zlib_decode(void *handle, struct gsp_codec_batch *b, struct gsp_error *err)
 {
-    struct zlib_ctx *ctx = handle;
-    for (uint32_t i = 0; i < b->n; i++) {
-        const struct gsp_span *in = &b->in_span[i], *out = &b->out_span[i];
-        if (in->flags != 0 || (uint64_t)out->off + out->len > b->out_cap) {
-            b->failed = i;
-            return gsp_fail(err, GSP_E_BUG, 0, "item %u to decompress has flags 0x%x or does not fit", i, in->flags);
-        }
-        if (!backend_decode(ctx->backend, b->in + in->off, in->len, b->out + out->off, out->len)) {
-            b->failed = i;
-            return gsp_fail(
-                err, GSP_E_CORRUPT, 0, "%u bytes of zlib data do not decompress to %u bytes", in->len, out->len);
-        }
-    }
-    return 0;
+    return gsp_decode_items(handle, b, "zlib", decode_item, err);
 }
 
 static const struct gsp_compressor_ops zlib_ops = {

@@ -123,6 +123,15 @@ take_is_off(void *arg, uint32_t n, const char *const *cells, struct gsp_error *e
     return 0;
 }
 
+static int
+tracking_is_off(struct gsp_error *err)
+{
+    gsp_error_clear(err);
+    (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the server does not track changed blocks: enable_cbm_tracking is off");
+    return gsp_hint(err, "Set enable_cbm_tracking = on and reload the configuration, then take a new FULL backup: the "
+                         "map has to reach back to the start of the parent.");
+}
+
 /* With tracking off the position stands still for ever. */
 static int
 check_tracking(const struct map *m, struct gsp_error *err)
@@ -131,11 +140,40 @@ check_tracking(const struct map *m, struct gsp_error *err)
     int off = 0;
     int rc = s->query(s->ctx, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'enable_cbm_tracking'",
         take_is_off, &off, err);
-    if (rc != 0 || !off)
+    return rc == 0 && off ? tracking_is_off(err) : rc;
+}
+
+/* The server looks at its WAL every now and then; ask it to do so now, for a second at most. A server that refuses is
+ * left alone: *may_force. */
+static int
+force(const struct map *m, int *may_force, gsp_lsn *ret, struct gsp_error *err)
+{
+    const struct cbm_session *s = m->session;
+    char sql[128];
+    if (!*may_force)
+        return 0;
+    (void)snprintf(sql, sizeof sql, "SELECT pg_catalog.pg_cbm_force_track('" GSP_LSN_FMT "', 1)", GSP_LSN_ARGS(m->to));
+    int rc = s->query(s->ctx, sql, take_text_lsn, ret, err);
+    if (rc != GSP_E_SERVER)
         return rc;
-    (void)gsp_fail(err, GSP_E_UNSUPPORTED, 0, "the server does not track changed blocks: enable_cbm_tracking is off");
-    return gsp_hint(err, "Set enable_cbm_tracking = on and reload the configuration, then take a new FULL backup: the "
-                         "map has to reach back to the start of the parent.");
+    if (strstr(err->msg, "CBM writer") != NULL)
+        return tracking_is_off(err);
+    gsp_error_clear(err);
+    *may_force = 0;
+    return 0;
+}
+
+static int
+too_late(const struct map *m, gsp_lsn lsn, gsp_lsn first, int64_t gone_us, struct gsp_error *err)
+{
+    (void)gsp_fail(err, GSP_E_TIMEOUT, 0,
+        "the server has tracked changed blocks up to " GSP_LSN_FMT ", not up to " GSP_LSN_FMT ", after %" PRId64
+        " seconds",
+        GSP_LSN_ARGS(lsn), GSP_LSN_ARGS(m->to), gone_us / 1000000);
+    if (lsn == first)
+        return gsp_hint(
+            err, "This position stood still all the while: check enable_cbm_tracking and the server's log.");
+    return gsp_hint(err, "Raise the time limit with --archive-timeout.");
 }
 
 static int
@@ -143,25 +181,21 @@ wait_tracked(const struct map *m, int64_t timeout_us, struct gsp_error *err)
 {
     const struct cbm_session *s = m->session;
     int64_t begun_us = s->now_us(s->ctx);
+    int may_force = 1;
     gsp_lsn first = 0;
     for (int asked = 0;; asked = 1) {
         gsp_lsn lsn = 0;
         int64_t wait_us = POLL_US, gone_us = s->now_us(s->ctx) - begun_us;
-        int rc = s->query(s->ctx, "SELECT pg_catalog.pg_cbm_tracked_location()", take_text_lsn, &lsn, err);
+        int rc = s->query(s->ctx, "SELECT pg_cbm_tracked_location()", take_text_lsn, &lsn, err);
         if (rc != 0 || lsn >= m->to)
             return rc;
         if (!asked)
             first = lsn;
-        if (timeout_us > 0 && gone_us >= timeout_us) {
-            (void)gsp_fail(err, GSP_E_TIMEOUT, 0,
-                "the server has tracked changed blocks up to " GSP_LSN_FMT ", not up to " GSP_LSN_FMT ", after %" PRId64
-                " seconds",
-                GSP_LSN_ARGS(lsn), GSP_LSN_ARGS(m->to), gone_us / 1000000);
-            if (lsn == first)
-                return gsp_hint(err, "This position stood still all the while: check enable_cbm_tracking and the "
-                                     "server's log.");
-            return gsp_hint(err, "Raise the time limit with --archive-timeout.");
-        }
+        if (timeout_us > 0 && gone_us >= timeout_us)
+            return too_late(m, lsn, first, gone_us, err);
+        rc = force(m, &may_force, &lsn, err);
+        if (rc != 0 || lsn >= m->to)
+            return rc;
         if (timeout_us > 0 && wait_us > timeout_us - gone_us)
             wait_us = timeout_us - gone_us;
         rc = s->wait(s->ctx, wait_us, err);

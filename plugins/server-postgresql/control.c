@@ -3,17 +3,13 @@
 
 #include <inttypes.h>
 
+#include "server/control.h"
+
 /* Fields of the control file that have not moved since version 12. */
-#define AT_SYSTEM_ID 0
-#define AT_CONTROL_VERSION 8
-#define AT_CATALOG_VERSION 12
 #define AT_STATE 16
 #define AT_REDO 40
 #define AT_TIMELINE 48
-#define AT_BLOCK_SIZE 216
-#define AT_SEGMENT_BLOCKS 220
-#define AT_WAL_BLOCK_SIZE 224
-#define AT_WAL_SEGMENT_SIZE 228
+#define AT_SIZES 216
 #define AT_CHECKSUM_VERSION 252
 #define LEAST_LENGTH 300
 
@@ -51,38 +47,6 @@ layout_of(uint32_t control_version)
     return NULL;
 }
 
-static int
-power_of_two_within(uint32_t v, uint32_t min, uint32_t max)
-{
-    return v >= min && v <= max && (v & (v - 1)) == 0;
-}
-
-static int
-sizes_make_sense(const uint8_t *c)
-{
-    uint32_t segment_blocks = pg_le32(c + AT_SEGMENT_BLOCKS);
-    return power_of_two_within(pg_le32(c + AT_BLOCK_SIZE), 1024, 32768) &&
-           power_of_two_within(pg_le32(c + AT_WAL_BLOCK_SIZE), 1024, 65536) &&
-           power_of_two_within(pg_le32(c + AT_WAL_SEGMENT_SIZE), 1u << 20, 1u << 30) && segment_blocks > 0 &&
-           segment_blocks <= INT32_MAX;
-}
-
-static int
-crc_matches(const uint8_t *c, const struct pg_major *layout)
-{
-    return pg_crc32c(0, c, layout->control_crc_at) == pg_le32(c + layout->control_crc_at);
-}
-
-/* A PostgreSQL version outside the table: its numbers look as they should, the rest is unknown. */
-static int
-looks_like_other_version(const uint8_t *c)
-{
-    uint32_t control_version = pg_le32(c + AT_CONTROL_VERSION);
-    uint32_t catalog_version = pg_le32(c + AT_CATALOG_VERSION);
-    return control_version > 1000 && control_version < 10000 && catalog_version > 201600000 &&
-           catalog_version < 210000000 && pg_le64(c + AT_SYSTEM_ID) != 0;
-}
-
 int
 pg_bid(const void *control, uint32_t len)
 {
@@ -90,10 +54,10 @@ pg_bid(const void *control, uint32_t len)
     const struct pg_major *layout = NULL;
     if (len < LEAST_LENGTH)
         return 0;
-    layout = layout_of(pg_le32(c + AT_CONTROL_VERSION));
+    layout = layout_of(pg_le32(c + PG_CONTROL_AT_VERSION));
     if (layout == NULL)
-        return looks_like_other_version(c) ? 50 : 0;
-    return crc_matches(c, layout) && sizes_make_sense(c) ? 100 : 0;
+        return pg_control_looks_like_postgresql(c) ? 50 : 0;
+    return pg_control_crc_matches(c, layout->control_crc_at) && pg_control_sizes_make_sense(c + AT_SIZES) ? 100 : 0;
 }
 
 /* Length, version and checksum of a control file. */
@@ -105,9 +69,9 @@ check_control(const uint8_t *c, uint32_t len, const struct pg_major **ret_layout
     if (len < LEAST_LENGTH)
         return gsp_fail(
             err, GSP_E_CORRUPT, 0, "control file has %" PRIu32 " bytes, at least %d expected", len, LEAST_LENGTH);
-    control_version = pg_le32(c + AT_CONTROL_VERSION);
+    control_version = pg_le32(c + PG_CONTROL_AT_VERSION);
     layout = layout_of(control_version);
-    if (layout == NULL && looks_like_other_version(c)) {
+    if (layout == NULL && pg_control_looks_like_postgresql(c)) {
         (void)gsp_fail(err, GSP_E_VERSION, 0,
             "control file version %" PRIu32 " is of a PostgreSQL that is %s than the %s known one, %u", control_version,
             control_version > majors[MAJORS - 1].control_version ? "newer" : "older",
@@ -115,23 +79,24 @@ check_control(const uint8_t *c, uint32_t len, const struct pg_major **ret_layout
             control_version > majors[MAJORS - 1].control_version ? PG_NEWEST_MAJOR : PG_OLDEST_MAJOR);
         return gsp_hint(err, "Use a version of gs_probackup that knows this PostgreSQL.");
     }
+    if (layout == NULL && control_version == PG_CONTROL_VERSION_OPENGAUSS) {
+        (void)gsp_fail(err, GSP_E_VERSION, 0, "control file version %" PRIu32 " is of openGauss, not of PostgreSQL",
+            control_version);
+        return gsp_hint(err, "Leave server.plugin at 'auto', or set it to 'opengauss'.");
+    }
     if (layout == NULL)
         return gsp_fail(
             err, GSP_E_CORRUPT, 0, "control file version %" PRIu32 " is not one of PostgreSQL's", control_version);
-    if (!crc_matches(c, layout))
-        return gsp_fail(err, GSP_E_CORRUPT, 0,
-            "calculated control file checksum %08" PRIX32 " does not match the stored %08" PRIX32,
-            pg_crc32c(0, c, layout->control_crc_at), pg_le32(c + layout->control_crc_at));
     *ret_layout = layout;
-    return 0;
+    return pg_control_check_crc(c, layout->control_crc_at, err);
 }
 
 static const struct pg_major *
 major_of(const uint8_t *c)
 {
     for (size_t i = 0; i < MAJORS; i++)
-        if (majors[i].control_version == pg_le32(c + AT_CONTROL_VERSION) &&
-            majors[i].catalog_version == pg_le32(c + AT_CATALOG_VERSION))
+        if (majors[i].control_version == pg_le32(c + PG_CONTROL_AT_VERSION) &&
+            majors[i].catalog_version == pg_le32(c + PG_CONTROL_AT_CATALOG_VERSION))
             return &majors[i];
     return NULL;
 }
@@ -145,28 +110,22 @@ pg_control_parse(const void *control, uint32_t len, struct gsp_cluster *ret, str
     int rc = check_control(c, len, &major, err);
     if (rc < 0)
         return rc;
-    if (!sizes_make_sense(c))
-        return gsp_fail(err, GSP_E_CORRUPT, 0,
-            "control file has impossible sizes: block %" PRIu32 ", relation segment %" PRIu32
-            " blocks, WAL block %" PRIu32 ", WAL segment %" PRIu32,
-            pg_le32(c + AT_BLOCK_SIZE), pg_le32(c + AT_SEGMENT_BLOCKS), pg_le32(c + AT_WAL_BLOCK_SIZE),
-            pg_le32(c + AT_WAL_SEGMENT_SIZE));
     major = major_of(c);
     if (major == NULL)
         return gsp_fail(err, GSP_E_VERSION, 0,
             "catalog version %" PRIu32 " (control file version %" PRIu32 ") is not of a released PostgreSQL %u to %u",
-            pg_le32(c + AT_CATALOG_VERSION), pg_le32(c + AT_CONTROL_VERSION), PG_OLDEST_MAJOR, PG_NEWEST_MAJOR);
+            pg_le32(c + PG_CONTROL_AT_CATALOG_VERSION), pg_le32(c + PG_CONTROL_AT_VERSION), PG_OLDEST_MAJOR,
+            PG_NEWEST_MAJOR);
+    rc = pg_control_take_sizes(c + AT_SIZES, ret, err);
+    if (rc < 0)
+        return rc;
     state = pg_le32(c + AT_STATE);
     ret->control_version = major->control_version;
     ret->catalog_version = major->catalog_version;
-    ret->page_size = pg_le32(c + AT_BLOCK_SIZE);
-    ret->segment_blocks = pg_le32(c + AT_SEGMENT_BLOCKS);
-    ret->wal_block_size = pg_le32(c + AT_WAL_BLOCK_SIZE);
-    ret->wal_segment_size = pg_le32(c + AT_WAL_SEGMENT_SIZE);
     ret->checksum_version = pg_le32(c + AT_CHECKSUM_VERSION);
     ret->timeline = pg_le32(c + AT_TIMELINE);
     ret->running = state != STATE_SHUT_DOWN && state != STATE_SHUT_DOWN_IN_RECOVERY;
-    ret->system_id = pg_le64(c + AT_SYSTEM_ID);
+    ret->system_id = pg_le64(c + PG_CONTROL_AT_SYSTEM_ID);
     ret->redo_lsn = pg_le64(c + AT_REDO);
     (void)snprintf(ret->version, sizeof ret->version, "%" PRIu32, major->major);
     (void)snprintf(ret->tablespace_dir, sizeof ret->tablespace_dir, "PG_%" PRIu32 "_%" PRIu32, major->major,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "postgresql.h"
+#include "server/session.h"
 
 static const struct gsp_dialect_ops dialect = {
     .struct_size = sizeof dialect,
@@ -36,48 +37,6 @@ static const struct gsp_server_ops ops = {
     .check = pg_check,
 };
 
-#define AT(field) (uint32_t) offsetof(struct pg_options, field)
-
-static const struct gsp_option options[] = {
-    {.key = "host",
-        .type = GSP_OPT_STRING,
-        .help = "server host, or directory of its Unix socket",
-        .offset = AT(host),
-        .legacy_key = "pghost"},
-    {.key = "port",
-        .type = GSP_OPT_INT,
-        .def = "0",
-        .help = "server port; 0 leaves it to PGPORT or 5432",
-        .offset = AT(port),
-        .min = 0,
-        .max = 65535,
-        .legacy_key = "pgport"},
-    {.key = "dbname",
-        .type = GSP_OPT_STRING,
-        .help = "database to connect to; any will do",
-        .offset = AT(dbname),
-        .legacy_key = "pgdatabase"},
-    {.key = "user", .type = GSP_OPT_STRING, .help = "database role", .offset = AT(user), .legacy_key = "pguser"},
-    {.key = "password", .type = GSP_OPT_SECRET, .help = "password of the role", .offset = AT(password)},
-    {.key = "connect-timeout",
-        .type = GSP_OPT_DURATION,
-        .def = "120s",
-        .help = "longest silence of the server while connecting, asking and streaming",
-        .offset = AT(timeout_us),
-        .min = 1000000,
-        .max = INT64_C(86400000000),
-        .legacy_key = "rw-timeout"},
-    {.key = "wait-timeout",
-        .type = GSP_OPT_DURATION,
-        .def = "5min",
-        .help = "longest wait for the checkpoint of a backup; no silence of the server may be longer",
-        .offset = AT(wait_us),
-        .min = 1000000,
-        .max = INT64_C(31536000000000),
-        .legacy_key = "archive-timeout"},
-    {.key = NULL},
-};
-
 static int
 load(const struct gsp_host *host, void **ret_state, struct gsp_error *err)
 {
@@ -104,7 +63,7 @@ static const struct gsp_plugin plugin = {
     .name = "postgresql",
     .version = "0.1.0",
     .summary = "PostgreSQL 12 to 18",
-    .options = options,
+    .options = pg_session_options,
     .options_size = sizeof(struct pg_options),
     .ops = &ops,
     .load = load,

@@ -2,51 +2,13 @@
  *
  * Internal to server-postgresql: what its source files share.
  *
- * control.c classify.c pages.c wal*.c changes.c recovery.c crc32c.c are the dialect: pure, any thread, no libpq.
- * link.c session.c checks.c summaries.c wal_receiver.c talk to a server; a link belongs to one thread at a time. */
+ * control.c classify.c pages.c wal*.c changes.c recovery.c are the dialect: pure, any thread, no libpq.
+ * session.c checks.c summaries.c wal_receiver.c talk to a server; a link belongs to one thread at a time. */
 #ifndef SERVER_POSTGRESQL_H
 #define SERVER_POSTGRESQL_H
 
-#include <endian.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "gsp/server.h"
-
-/* ---- bytes on disk and on the wire -------------------------------------------------------------- */
-
-static inline uint16_t
-pg_le16(const void *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof v);
-    return le16toh(v);
-}
-
-static inline uint32_t
-pg_le32(const void *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static inline uint64_t
-pg_le64(const void *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
-
-/* pg_crc32c - CRC-32C; seed 0 begins, the result is the seed of the next piece. thread ANY
- * The dialect has no state and so no host to ask for its crc32c. */
-uint32_t pg_crc32c(uint32_t seed, const void *data, size_t len);
-
-/* pg_digits - read a decimal number without sign or leading zeros from *text, at most max.
- * Returns 1 and moves *text behind it, or 0 with nothing changed. */
-int pg_digits(const char **text, uint64_t max, uint64_t *ret);
+#include "server/bytes.h"
 
 /* ---- versions ----------------------------------------------------------------------------------- */
 
@@ -85,16 +47,6 @@ int pg_wal_find_target(const struct gsp_cluster *cluster, const struct gsp_wal_s
 
 struct pg_state {
     const struct gsp_host *host;
-};
-
-struct pg_options {
-    const char *host;
-    int64_t port; /* 0 = not set */
-    const char *dbname;
-    const char *user;
-    const char *password;
-    int64_t timeout_us; /* the longest silence of the server that is not an error */
-    int64_t wait_us;    /* the longest work of the server: its checkpoint, the end of the backup */
 };
 
 struct pg_session;

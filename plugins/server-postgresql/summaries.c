@@ -2,7 +2,7 @@
 #include <inttypes.h>
 
 #include "changes.h"
-#include "link.h"
+#include "session.h"
 
 #define FIRST_VERSION 170000
 #define POLL_US 200000

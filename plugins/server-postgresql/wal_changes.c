@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "changes.h"
-#include "wal.h"
+#include "wal_format.h"
 
 /* Kinds of headers behind the record header: up to BLOCK_ID_MAX the number of a block reference. */
 #define BLOCK_ID_MAX 32u
@@ -34,6 +34,7 @@
 
 struct decoder {
     const struct pg_reader *reader;
+    uint32_t major;
     struct pg_changes changes;
 };
 
@@ -79,7 +80,7 @@ malformed(const struct decoder *d, const struct pg_record *rec, struct gsp_error
 static int
 skip_image_header(const struct decoder *d, struct cursor *c, uint32_t *ret_len)
 {
-    uint32_t compressed = d->reader->major >= 15 ? IMAGE_COMPRESSED_SINCE_15 : IMAGE_COMPRESSED_BEFORE_15;
+    uint32_t compressed = d->major >= 15 ? IMAGE_COMPRESSED_SINCE_15 : IMAGE_COMPRESSED_BEFORE_15;
     const uint8_t *image = take(c, 5);
     if (image == NULL)
         return 0;
@@ -197,7 +198,7 @@ decode(struct decoder *d, const struct pg_record *rec, struct gsp_error *err)
         return rc;
     storage = manager == MANAGER_STORAGE && (info == STORAGE_CREATE || info == STORAGE_TRUNCATE);
     database = manager == MANAGER_DATABASE &&
-               (info == DATABASE_CREATE || (info == DATABASE_CREATE_LOGGED && d->reader->major >= 15));
+               (info == DATABASE_CREATE || (info == DATABASE_CREATE_LOGGED && d->major >= 15));
     parameters = manager == PG_MANAGER_XLOG && info == XLOG_PARAMETERS;
     if (!storage && !database && !parameters)
         return 0;
@@ -216,8 +217,13 @@ pg_wal_changes(const struct gsp_cluster *cluster, const struct gsp_wal_source *s
     struct pg_reader r;
     struct pg_record rec;
     struct decoder d;
-    int rc = pg_reader_open(&r, cluster, source, timeline, from, PG_RECORD_KEEP, err);
+    struct pg_version_format format;
+    int rc = pg_wal_format_of(cluster, &format, err);
+    if (rc < 0)
+        return rc;
+    rc = pg_reader_open(&r, &format.wal, cluster, source, timeline, from, PG_RECORD_KEEP, err);
     d.reader = &r;
+    d.major = format.major;
     d.changes.cb = cb;
     d.changes.arg = arg;
     d.changes.n = 0;

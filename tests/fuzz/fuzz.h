@@ -22,7 +22,10 @@ must(int condition)
 
 /* The plugins under test, linked in: each has a name of its own for the symbol they all export. */
 const struct gsp_plugin *server_postgresql_entry(void);
+const struct gsp_plugin *server_opengauss_entry(void);
 const struct gsp_plugin *compressor_zlib_entry(void);
 const struct gsp_plugin *compressor_pglz_entry(void);
+const struct gsp_plugin *compressor_lz4_entry(void);
+const struct gsp_plugin *compressor_zstd_entry(void);
 
 #endif

@@ -14,21 +14,43 @@ struct subject {
     void *ctx;
 };
 
-enum { ZLIB, PGLZ, ZLIB_6, SUBJECTS };
+enum { ZLIB, PGLZ, ZLIB_6, LZ4, ZSTD, SUBJECTS };
 
-/* A context lives as long as its worker does. */
+static const struct gsp_plugin *
+entry(int which)
+{
+    switch (which) {
+    case PGLZ:
+        return compressor_pglz_entry();
+#ifdef WITH_COMPRESSOR_LZ4
+    case LZ4:
+        return compressor_lz4_entry();
+#endif
+#ifdef WITH_COMPRESSOR_ZSTD
+    case ZSTD:
+        return compressor_zstd_entry();
+#endif
+    case ZLIB:
+    case ZLIB_6:
+        return compressor_zlib_entry();
+    default:
+        return NULL;
+    }
+}
+
+/* A context lives as long as its worker does. NULL: the library of this compressor is not here. */
 static struct subject *
 subject(int which)
 {
     static struct subject subjects[SUBJECTS];
-    static const int64_t levels[SUBJECTS] = {[ZLIB] = 1, [ZLIB_6] = 6}; /* the options of zlib */
+    static const int64_t levels[SUBJECTS] = {[ZLIB] = 1, [ZLIB_6] = 6, [ZSTD] = 1}; /* the options */
     struct subject *s = &subjects[which];
-    if (s->ctx == NULL) {
+    if (s->ctx == NULL && entry(which) != NULL) {
         struct gsp_error err = {0};
-        s->ops = (which == PGLZ ? compressor_pglz_entry() : compressor_zlib_entry())->ops;
-        must(s->ops->ctx_new(NULL, which == PGLZ ? NULL : &levels[which], &s->ctx, &err) == 0);
+        s->ops = entry(which)->ops;
+        must(s->ops->ctx_new(NULL, &levels[which], &s->ctx, &err) == 0);
     }
-    return s;
+    return s->ctx != NULL ? s : NULL;
 }
 
 static void
@@ -53,9 +75,8 @@ compare_with_zlib(const uint8_t *in, size_t len, const uint8_t *got, size_t clai
 }
 
 static void
-decode(int which, const uint8_t *in, size_t len, uint32_t claim)
+decode(int which, struct subject *s, const uint8_t *in, size_t len, uint32_t claim)
 {
-    struct subject *s = subject(which);
     struct gsp_error err = {0};
     uint8_t *out = malloc(claim + 2 * MARGIN);
     must(out != NULL);
@@ -72,16 +93,15 @@ decode(int which, const uint8_t *in, size_t len, uint32_t claim)
     must(rc == err.code && (rc == 0 || (rc == GSP_E_CORRUPT && b.failed == 0)));
     check_canary(out, MARGIN);
     check_canary(out + MARGIN + claim, MARGIN);
-    if (rc == 0 && which != PGLZ)
+    if (rc == 0 && (which == ZLIB || which == ZLIB_6))
         compare_with_zlib(in, len, out + MARGIN, claim, 0);
     free(out);
 }
 
 /* Two items of one batch, there and back. */
 static void
-round_trip(int which, const uint8_t *in, size_t len, uint32_t first)
+round_trip(int which, struct subject *s, const uint8_t *in, size_t len, uint32_t first)
 {
-    struct subject *s = subject(which);
     struct gsp_error err = {0};
     uint32_t half = first < len ? first : (uint32_t)len;
     struct gsp_span raw[2] = {{.off = 0, .len = half}, {.off = half, .len = (uint32_t)len - half}}, enc[2];
@@ -103,7 +123,7 @@ round_trip(int which, const uint8_t *in, size_t len, uint32_t first)
             continue;
         }
         must(enc[i].len < raw[i].len);
-        if (which != PGLZ)
+        if (which == ZLIB || which == ZLIB_6)
             compare_with_zlib(out + enc[i].off, enc[i].len, in + raw[i].off, raw[i].len, 1);
         struct gsp_codec_batch again = {.struct_size = sizeof again,
             .n = 1,
@@ -125,10 +145,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < PREFIX_BYTES || size - PREFIX_BYTES > CLAIM_MAX)
         return 0;
     uint32_t claim = load_le16(data + 1);
-    int which = data[0] & 1 ? PGLZ : data[0] & 4 ? ZLIB_6 : ZLIB;
+    int which = data[0] & 1 ? PGLZ : data[0] & 4 ? ZLIB_6 : data[0] & 8 ? LZ4 : data[0] & 16 ? ZSTD : ZLIB;
+    struct subject *s = subject(which);
+    if (s == NULL)
+        return 0;
     if (data[0] & 2)
-        round_trip(which, data + PREFIX_BYTES, size - PREFIX_BYTES, claim);
+        round_trip(which, s, data + PREFIX_BYTES, size - PREFIX_BYTES, claim);
     else
-        decode(which, data + PREFIX_BYTES, size - PREFIX_BYTES, claim);
+        decode(which, s, data + PREFIX_BYTES, size - PREFIX_BYTES, claim);
     return 0;
 }

@@ -3,7 +3,7 @@
  * record it does not. Its changed blocks are those of its parts, and none are told where verification fails. Input:
  * flags (1 byte), major version (1), where to start and to stop (2 each, in 8 bytes), a bit to change (4), then pages
  * of 1 KiB, of which the first four end a segment. Flag 1 makes the page headers right, flag 2 the records: lengths,
- * predecessors, checksums, continuations. */
+ * predecessors, checksums, continuations. Flag 4 makes it WAL of openGauss. */
 #include <inttypes.h>
 
 #include "core/base/bytes.h"
@@ -15,10 +15,11 @@ enum {
     PREFIX_BYTES = 10,
     RIGHT_PAGES = 1,
     RIGHT_RECORDS = 2,
+    OPENGAUSS = 4,
     SYSTEM_ID = 4711,
     PAGE_HEADER = 24,
     LONG_HEADER = 40,
-    RECORD_HEADER = 24,
+    RECORD_HEADER_MAX = 32,
     RECORDS_MAX = 4096,
     SEEN_BITS = 1 << 12
 };
@@ -32,6 +33,9 @@ struct wal {
     uint8_t *pages; /* from BASE on */
     size_t len;
     uint16_t magic;
+    const struct gsp_dialect_ops *dialect;
+    char version[8];
+    size_t record_header; /* the predecessor, two bytes of what it is about, and the checksum end it */
     size_t n_records;
     struct {
         size_t at, total; /* offset in pages; bytes without the page headers between */
@@ -89,13 +93,13 @@ spread_record(struct wal *w, size_t at, size_t total)
             store_le32(page + 16, (uint32_t)(total - done));
         }
         part = total - done < room ? total - done : room;
-        size_t skip = done < RECORD_HEADER ? (RECORD_HEADER - done < part ? RECORD_HEADER - done : part) : 0;
+        size_t skip = done < w->record_header ? (w->record_header - done < part ? w->record_header - done : part) : 0;
         crc = crc32c(crc, w->pages + from + skip, part - skip);
     }
-    uint8_t head[RECORD_HEADER];
-    for (size_t i = 0; i < sizeof head; i++)
+    uint8_t head[RECORD_HEADER_MAX];
+    for (size_t i = 0; i < w->record_header; i++)
         head[i] = w->pages[place_of(at, i)];
-    return crc32c(crc, head, 20);
+    return crc32c(crc, head, w->record_header - 4);
 }
 
 /* A row of records as a server would have written it, of lengths and content that are the input's. */
@@ -104,21 +108,21 @@ make_records_right(struct wal *w)
 {
     gsp_lsn prev = 0x28;
     size_t at = LONG_HEADER; /* the first record's place is the same on any page */
-    while (w->n_records < RECORDS_MAX && at + RECORD_HEADER <= w->len) {
-        size_t total = RECORD_HEADER + load_le16(w->pages + at) % 3000;
+    while (w->n_records < RECORDS_MAX && at + w->record_header <= w->len) {
+        size_t total = w->record_header + load_le16(w->pages + at) % 3000;
         if (place_of(at, total - 1) >= w->len)
             break;
-        uint8_t *manager = w->pages + place_of(at, 17);
+        uint8_t *manager = w->pages + place_of(at, w->record_header - 7);
         *manager %= 22;
         store_le32(w->pages + at, (uint32_t)total);
-        store_le64(w->pages + place_of(at, 8), prev);
+        store_le64(w->pages + place_of(at, w->record_header - 16), prev);
         uint32_t crc = spread_record(w, at, total);
-        store_le32(w->pages + place_of(at, 20), crc);
+        store_le32(w->pages + place_of(at, w->record_header - 4), crc);
         w->records[w->n_records].at = at;
         w->records[w->n_records++].total = total;
         prev = BASE + at;
         size_t end = (place_of(at, total - 1) + 8) & ~(size_t)7;
-        if (*manager == 0 && (w->pages[place_of(at, 16)] & 0xF0) == 0x40)
+        if (*manager == 0 && (w->pages[place_of(at, w->record_header - 8)] & 0xF0) == 0x40)
             end = (size_t)((BASE + end + SEGMENT - 1) / SEGMENT * SEGMENT - BASE);
         w->end = end;
         at = end % BLOCK == 0 ? end + header_at(end) : end;
@@ -166,26 +170,25 @@ read_wal(void *ctx, const char *segment, uint64_t offset, void *buf, uint32_t le
 }
 
 static struct gsp_cluster
-cluster_of(unsigned major)
+cluster_of(const struct wal *w)
 {
     struct gsp_cluster cluster = {.struct_size = sizeof cluster,
         .wal_block_size = BLOCK,
         .wal_segment_size = SEGMENT,
         .timeline = 1,
         .system_id = SYSTEM_ID};
-    (void)snprintf(cluster.version, sizeof cluster.version, "%u", major);
+    (void)snprintf(cluster.version, sizeof cluster.version, "%s", w->version);
     return cluster;
 }
 
 static int
-verify(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to)
+verify(struct wal *w, gsp_lsn from, gsp_lsn to)
 {
-    const struct gsp_server_ops *server = server_postgresql_entry()->ops;
-    struct gsp_cluster cluster = cluster_of(major);
+    struct gsp_cluster cluster = cluster_of(w);
     struct gsp_wal_source source = {.ctx = w, .read = read_wal};
     struct gsp_error err = {0};
     gsp_lsn end = 0;
-    int rc = server->dialect->wal_verify(&cluster, &source, 1, from, to, &end, &err);
+    int rc = w->dialect->wal_verify(&cluster, &source, 1, from, to, &end, &err);
     must(rc == err.code && (rc == 0 || rc == GSP_E_CORRUPT || rc == GSP_E_NOENT));
     must(end >= from);
     must(rc != 0 || end + LONG_HEADER >= to);
@@ -194,14 +197,13 @@ verify(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to)
 
 /* Returns 1 when the target is found. out ret: how far the search came */
 static int
-find_target(struct wal *w, unsigned major, gsp_lsn from, const struct gsp_recovery *target, struct gsp_wal_reach *ret)
+find_target(struct wal *w, gsp_lsn from, const struct gsp_recovery *target, struct gsp_wal_reach *ret)
 {
-    const struct gsp_server_ops *server = server_postgresql_entry()->ops;
-    struct gsp_cluster cluster = cluster_of(major);
+    struct gsp_cluster cluster = cluster_of(w);
     struct gsp_wal_source source = {.ctx = w, .read = read_wal};
     struct gsp_error err = {0};
     *ret = (struct gsp_wal_reach){.struct_size = sizeof *ret};
-    int rc = server->dialect->wal_find_target(&cluster, &source, 1, from, 0, target, ret, &err);
+    int rc = w->dialect->wal_find_target(&cluster, &source, 1, from, 0, target, ret, &err);
     must(rc == err.code && (rc == 0 || rc == GSP_E_CORRUPT || rc == GSP_E_NOENT));
     must((rc == 0) == (ret->reached != 0) && ret->end >= from);
     return rc == 0;
@@ -210,7 +212,7 @@ find_target(struct wal *w, unsigned major, gsp_lsn from, const struct gsp_recove
 /* Whatever is looked for, it is found or WAL ends; where WAL is right it ends behind the last record, and the last
  * record's place is found. */
 static void
-check_targets(struct wal *w, unsigned major, gsp_lsn from, uint32_t number, int right)
+check_targets(struct wal *w, gsp_lsn from, uint32_t number, int right)
 {
     struct gsp_wal_reach reach;
     char name[2] = {(char)number, '\0'};
@@ -218,12 +220,12 @@ check_targets(struct wal *w, unsigned major, gsp_lsn from, uint32_t number, int 
         {.kind = GSP_RECOVERY_TIME, .time_us = (int64_t)((uint64_t)number << 32)},
         {.kind = GSP_RECOVERY_NAME, .text = name}, {.kind = GSP_RECOVERY_LSN, .lsn = UINT64_MAX}};
     for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++)
-        if (!find_target(w, major, from, &targets[i], &reach) && right)
+        if (!find_target(w, from, &targets[i], &reach) && right)
             must(reach.end == BASE + w->end);
     if (!right)
         return;
     struct gsp_recovery last = {.kind = GSP_RECOVERY_LSN, .lsn = BASE + w->records[w->n_records - 1].at};
-    must(find_target(w, major, from, &last, &reach));
+    must(find_target(w, from, &last, &reach));
     must(reach.end == BASE + w->end);
 }
 
@@ -258,41 +260,55 @@ take_changes(void *arg, const struct gsp_change *changes, uint32_t n, struct gsp
 }
 
 static int
-find_changes(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to, struct seen *seen)
+find_changes(struct wal *w, gsp_lsn from, gsp_lsn to, struct seen *seen)
 {
-    const struct gsp_server_ops *server = server_postgresql_entry()->ops;
-    struct gsp_cluster cluster = cluster_of(major);
+    struct gsp_cluster cluster = cluster_of(w);
     struct gsp_wal_source source = {.ctx = w, .read = read_wal};
     struct gsp_error err = {0};
-    int rc = server->dialect->wal_changes(&cluster, &source, 1, from, to, take_changes, seen, &err);
+    int rc = w->dialect->wal_changes(&cluster, &source, 1, from, to, take_changes, seen, &err);
     must(rc == err.code && (rc == 0 || rc == GSP_E_CORRUPT || rc == GSP_E_NOENT || rc == GSP_E_UNSUPPORTED));
     return rc;
 }
 
 /* The changes of a range are those of the part before the segment's end and of the part behind it. */
 static void
-check_changes(struct wal *w, unsigned major, gsp_lsn from, gsp_lsn to, int verified)
+check_changes(struct wal *w, gsp_lsn from, gsp_lsn to, int verified)
 {
     struct seen whole = {0}, parts = {0};
     gsp_lsn middle = BASE + 4 * BLOCK;
-    int rc = find_changes(w, major, from, to, &whole);
+    if (w->dialect->wal_changes == NULL)
+        return;
+    int rc = find_changes(w, from, to, &whole);
     must(rc != 0 || verified == 0);
     if (rc != 0 || from >= middle || to <= middle)
         return;
-    must(find_changes(w, major, from, middle, &parts) == 0);
-    must(find_changes(w, major, middle, to, &parts) == 0);
+    must(find_changes(w, from, middle, &parts) == 0);
+    must(find_changes(w, middle, to, &parts) == 0);
     must(memcmp(&whole, &parts, sizeof whole) == 0);
 }
 
 /* All bits of a record are under its checksum. */
 static void
-check_changed_bit(struct wal *w, unsigned major, uint32_t bit)
+check_changed_bit(struct wal *w, uint32_t bit)
 {
     size_t record = bit % w->n_records, byte = bit / 8 % w->records[record].total;
     size_t at = place_of(w->records[record].at, byte);
     w->pages[at] ^= (uint8_t)(1u << bit % 8);
-    must(verify(w, major, BASE + LONG_HEADER, BASE + w->end) != 0);
+    must(verify(w, BASE + LONG_HEADER, BASE + w->end) != 0);
     w->pages[at] ^= (uint8_t)(1u << bit % 8);
+}
+
+static void
+set_server(struct wal *w, int opengauss, unsigned major)
+{
+    const struct gsp_server_ops *server = opengauss ? server_opengauss_entry()->ops : server_postgresql_entry()->ops;
+    w->dialect = server->dialect;
+    w->magic = opengauss ? 0xD074 : magics[major];
+    w->record_header = opengauss ? 32 : 24;
+    if (opengauss)
+        (void)snprintf(w->version, sizeof w->version, "9.2");
+    else
+        (void)snprintf(w->version, sizeof w->version, "%u", major + 12);
 }
 
 int
@@ -301,10 +317,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct wal w;
     if (size <= PREFIX_BYTES + LONG_HEADER)
         return 0;
-    unsigned major = data[1] % 7;
     w.n_records = w.end = 0;
     w.len = size - PREFIX_BYTES;
-    w.magic = magics[major];
+    set_server(&w, data[0] & OPENGAUSS, data[1] % 7);
     w.pages = malloc(w.len);
     if (w.pages == NULL)
         return 0;
@@ -314,16 +329,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] & RIGHT_RECORDS)
         make_records_right(&w);
     if ((data[0] & RIGHT_PAGES) && w.n_records > 0) {
-        must(verify(&w, major + 12, BASE + LONG_HEADER, BASE + w.end) == 0);
-        check_changes(&w, major + 12, BASE + LONG_HEADER, BASE + w.end, 0);
-        check_targets(&w, major + 12, BASE + LONG_HEADER, load_le32(data + 6), 1);
-        check_changed_bit(&w, major + 12, load_le32(data + 6));
+        must(verify(&w, BASE + LONG_HEADER, BASE + w.end) == 0);
+        check_changes(&w, BASE + LONG_HEADER, BASE + w.end, 0);
+        check_targets(&w, BASE + LONG_HEADER, load_le32(data + 6), 1);
+        check_changed_bit(&w, load_le32(data + 6));
     }
     gsp_lsn from = BASE + (gsp_lsn)load_le16(data + 2) * 8, to = BASE + (gsp_lsn)load_le16(data + 4) * 8;
-    int verified = verify(&w, major + 12, from, to);
-    check_targets(&w, major + 12, from, load_le32(data + 6), 0);
+    int verified = verify(&w, from, to);
+    check_targets(&w, from, load_le32(data + 6), 0);
     if (from < to)
-        check_changes(&w, major + 12, from, to, verified);
+        check_changes(&w, from, to, verified);
     free(w.pages);
     return 0;
 }

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from processes import popen, snapshot
-from tool import BINARY, Catalog, check_written, gsp, gsp_ok
+from tool import BINARY, Catalog, check_written, gsp, gsp_fails, gsp_ok
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +315,16 @@ def test_locks_are_gone_afterwards(catalog, bench):
 
 
 # Output
+
+
+def test_levels_that_mean_something_else(catalog):
+    """Said before anything is done; these backups are refused for another reason."""
+    for algorithm, level, warning in (("lz4", 2, "Compression level will be set to 1 due to lz4 only supports level 0 and 1!"),
+                                      ("lz4", 1, None), ("zstd", 0, "Compression level 0 will lead to data bloat!"),
+                                      ("zlib", 0, "Compression level 0 will lead to data bloat!"), ("zstd", 9, None)):
+        result = gsp_fails(*catalog.backup_args(f"--compress-algorithm={algorithm}", f"--compress-level={level}",
+                                                mode="PTRACK"), message="")
+        assert result.warnings == ([warning] if warning else []), result
 
 
 def test_results_on_stdout_messages_on_stderr(catalog):

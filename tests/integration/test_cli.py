@@ -36,7 +36,8 @@ def test_help_of_a_command(command):
     assert max(len(line) for line in text.splitlines()) <= 120
 
 
-SHIPPED = {("server", "postgresql"), ("storage", "fs"), ("mode", "full"), ("compressor", "zlib"), ("compressor", "pglz")}
+SHIPPED = {("server", "postgresql"), ("storage", "fs"), ("mode", "full"), ("compressor", "zlib"), ("compressor", "pglz"),
+           ("compressor", "lz4"), ("compressor", "zstd")}
 
 
 @pytest.mark.smoke

@@ -68,8 +68,8 @@ def test_backup_under_load(bench, source):
     back_up_under_load(bench, source, "zlib", 4)
 
 
-@pytest.mark.parametrize("jobs", [1, 8])
-@pytest.mark.parametrize("algorithm", ["none", "zlib", "pglz"])
+@pytest.mark.parametrize("algorithm, jobs", [("none", 1), ("none", 8), ("zlib", 1), ("zlib", 8), ("pglz", 8), ("lz4", 8),
+                                             ("zstd", 1)])
 def test_compressors_and_jobs(bench, source15, algorithm, jobs):
     back_up_under_load(bench, source15, algorithm, jobs)
 

@@ -5,12 +5,12 @@ import os
 import random
 import re
 import time
-import zlib
 
 import pytest
 
 import strict_reader
 from processes import remove_tree, run, snapshot
+from stock_content import INFLATE
 from test_golden import controls, field, unpack
 from test_interrupted import fill_up, small_disk  # noqa: F401  (a fixture)
 from tool import Catalog, check_written, gsp, gsp_fails, gsp_ok, start
@@ -45,30 +45,6 @@ def opengauss(name, bench, fixtures):
 def listing(catalog, backup_id):
     found = strict_reader.read_filelist(catalog.dir(backup_id) / "backup_content.control", None)
     return {(e["external_dir_num"], e["path"]): {k: v for k, v in e.items() if k not in NOT_COMPARED} for e in found}
-
-
-def inflate_pglz(data):
-    """Items of a control byte, lowest bit first: 0 is a literal byte, 1 a copy of what came before."""
-    out, at = bytearray(), 0
-    while at < len(data):
-        control, at = data[at], at + 1
-        for bit in range(8):
-            if at >= len(data):
-                break
-            if not control >> bit & 1:
-                out.append(data[at])
-                at += 1
-                continue
-            length, distance = (data[at] & 15) + 3, (data[at] & 240) << 4 | data[at + 1]
-            at += 2
-            if length == 18:
-                length, at = length + data[at], at + 1
-            for _ in range(length):
-                out.append(out[-distance])
-    return bytes(out)
-
-
-INFLATE = {"zlib": zlib.decompress, "pglz": inflate_pglz}
 
 
 def pages(catalog, backup_id):

@@ -63,7 +63,7 @@ class Run:
 
     def backup(self, mode, loaded=False, compress=None, is_last=False):
         options = ["--no-validate", "-j", self.rng.choice("124"),
-                   f"--compress-algorithm={compress or self.rng.choice(('none', 'zlib', 'pglz'))}"]
+                   f"--compress-algorithm={compress or self.rng.choice(('none', 'zlib', 'pglz', 'lz4', 'zstd'))}"]
         with contextlib.ExitStack() as load:
             if loaded:
                 load.enter_context(self.cluster.load())

@@ -53,7 +53,8 @@ def core_problem(layer, quote, name):
 def plugin_problem(folder, quote, name):
     if quote == "<" or name.startswith("gsp/"):
         return None
-    if (folder / name).is_file():
+    # "server/..." is what server plugins share; nothing else is shared between plugins.
+    if (folder / name).is_file() or (folder.name.startswith("server") and name.startswith("server/")):
         return None
     return f'a plugin includes "gsp/..." and its own files, not "{name}"'
 

@@ -34,7 +34,9 @@ struct gsp_cluster {
     uint64_t system_id;
     gsp_lsn redo_lsn;        /* of the last checkpoint */
     char version[16];        /* as in `server-version` of a catalog: "15", "9.2" */
-    char tablespace_dir[64]; /* directory of this major version in a tablespace, "PG_15_202209061" */
+    /* Directory of this major version in a tablespace, "PG_15_202209061". "PG_9.2_201611171" of openGauss goes on with
+     * '_' and the name of the node, which the control file does not tell. */
+    char tablespace_dir[64];
 };
 
 /* ---- classification ---------------------------------------------------------------------------- */
@@ -51,6 +53,12 @@ struct gsp_cluster {
 #define GSP_CLASS_REBUILT                                                                      \
     1u /* PAGES: the server makes the file anew where it is missing, and trusts it against the \
         * relation's main fork where it is there (a visibility map) */
+#define GSP_CLASS_SPARSE                                                                       \
+    2u /* COPY: the server gives back what it does not use of the file, so its zeros are to be \
+        * holes again in a restored cluster */
+#define GSP_CLASS_OWN_SUMS                                                                           \
+    4u /* COPY: parts of the file end with a CRC-32C of their own, so that the checksum of the whole \
+        * stays the same whatever changes in them: an incremental backup takes it always */
 
 struct gsp_class {
     uint32_t action;  /* GSP_CLASS_* */
@@ -89,6 +97,25 @@ struct gsp_pages {
     uint16_t *sum;         /* out: computed checksum, 0 for a zero page or with checksums off */
     uint16_t *stored_sum;  /* out: checksum the page carries */
     uint8_t *state;        /* out: GSP_PAGE_* */
+};
+
+/* ---- relations that the server keeps compressed ------------------------------------------------- */
+
+/* A part of such a file, made of the logical pages that the stock tool stores instead of the file's bytes. Every part
+ * but the last one has extent_pages pages and extent_bytes bytes (see the dialect). */
+struct gsp_extent {
+    uint32_t struct_size;
+    uint32_t n;          /* pages, at most extent_pages; 0 asks whether the file list's two values are known */
+    uint32_t first;      /* logical block number of the first one within the file */
+    uint32_t segment;    /* of the file within its relation */
+    uint32_t chunk_size; /* compressedChunkSize and */
+    uint32_t algorithm;  /* compressedAlgorithm of the file list */
+    uint8_t *pages;      /* n pages of page_size, one behind the other; the call changes them */
+    uint8_t *bytes;      /* out: extent_bytes bytes, all zero before */
+    uint32_t hole;       /* out: offset in bytes, and */
+    uint32_t hole_end;   /* end of what is to be a hole of the file */
+    uint32_t tolerant;   /* non-zero: a page that the server cannot have made counts as zeros, */
+    uint32_t lost;       /* out: and is counted here */
 };
 
 /* ---- WAL --------------------------------------------------------------------------------------- */
@@ -234,6 +261,13 @@ struct gsp_dialect_ops {
     int (*wal_find_target)(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline,
         gsp_lsn from, gsp_lsn after, const struct gsp_recovery *target, struct gsp_wal_reach *ret,
         struct gsp_error *err);
+
+    uint32_t extent_pages; /* of struct gsp_extent; 0 = the server compresses no files */
+    uint32_t extent_bytes;
+    /* extent_build - the bytes of a part of a compressed relation's file. Every page is checked first.
+     * errors CORRUPT (a page that the server cannot have made: names the block) UNSUPPORTED (chunk size or algorithm).
+     * NULL = not known for this database: such files of a backup are not restored */
+    int (*extent_build)(const struct gsp_cluster *cluster, struct gsp_extent *extent, struct gsp_error *err);
 };
 
 /* ---- session ----------------------------------------------------------------------------------- */
@@ -267,7 +301,7 @@ struct gsp_end {
     const char *map;          /* content of map_file, "" = no tablespaces; the same */
 };
 
-#define GSP_WAL_TEMP_SLOT 1u /* flag of wal_open: make a temporary slot that goes with the connection */
+#define GSP_WAL_TEMP_SLOT 1u /* flag of wal_open: make a slot that goes at the latest with wal_close */
 
 /* A callback of wal_stream. n bytes of WAL at `at`; n == 0 on a quiet stream, several times a second.
  * Returns 0 to go on, 1 to end the stream cleanly, or a code. */
@@ -321,7 +355,7 @@ struct gsp_server_ops {
 
     /* wal_open - a replication connection of its own, before backup_begin, so that a slot holds the WAL.
      * in     slot: name of an existing slot, or of the temporary one to make; NULL = none (or, with
-     *        TEMP_SLOT, a name of the plugin's choice)
+     *        TEMP_SLOT, a name of the plugin's choice; none where a slot could outlive a killed backup)
      * out    ret_wal: closed by wal_close, which also drops the temporary slot
      * errors SERVER when no slot can be had: the core then asks again without one, unless the user named one
      *        NET PERM */

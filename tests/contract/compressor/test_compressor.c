@@ -425,8 +425,11 @@ garbage_never_leaves_the_span(void **state)
     for (int i = 0; i < 20000; i++) {
         uint32_t len = next_random(&seed) % sizeof garbage;
         fill(i % 3 == 0 ? SPARSE : RANDOM, garbage, len, next_random(&seed) | 1);
-        if (i % 2 == 0 && len > 2)
-            memcpy(garbage, "\x78\x01", 2); /* far enough to look like zlib */
+        /* far enough to look like zlib or zstd */
+        if (i % 4 == 0 && len > 2)
+            memcpy(garbage, "\x78\x01", 2);
+        else if (i % 4 == 2 && len > 4)
+            memcpy(garbage, "\x28\xb5\x2f\xfd", 4);
         int rc = decode_one(ctx, garbage, len, next_random(&seed) % 2 == 0 ? PAGE : len, NULL);
         assert_true(rc == 0 || rc == GSP_E_CORRUPT);
     }

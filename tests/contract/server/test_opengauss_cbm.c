@@ -24,6 +24,9 @@ struct server {
     const char *tracking;  /* the setting, NULL = no such setting */
     gsp_lsn tracked, step; /* how far it is, and how much further after each wait */
     int no_position;
+    gsp_lsn forced;      /* how far it comes when it is asked to */
+    const char *refusal; /* what it says to that instead */
+    int forces;
     const char *(*rows)[COLUMNS];
     uint32_t n_rows, columns;
     const char *failure; /* what it says instead of the rows */
@@ -46,6 +49,15 @@ query(void *ctx, const char *sql, cbm_row_cb cb, void *arg, struct gsp_error *er
     if (strstr(sql, "pg_cbm_tracked_location") != NULL) {
         if (!s->no_position)
             (void)snprintf(lsn, sizeof lsn, "%08X/%08X", GSP_LSN_ARGS(s->tracked));
+        return cb(arg, 1, &cell, err);
+    }
+    if (strstr(sql, "pg_cbm_force_track") != NULL) {
+        assert_non_null(strstr(sql, "('0/24000028', 1)"));
+        s->forces++;
+        if (s->refusal != NULL)
+            return gsp_fail(err, GSP_E_SERVER, 0, "query failed: %s", s->refusal);
+        s->tracked = s->forced > s->tracked ? s->forced : s->tracked;
+        (void)snprintf(lsn, sizeof lsn, "%08X/%08X", GSP_LSN_ARGS(s->tracked));
         return cb(arg, 1, &cell, err);
     }
     if (strstr(sql, "pg_get_replication_slots") != NULL) {
@@ -305,6 +317,31 @@ the_map_is_waited_for(void **state)
 }
 
 static void
+the_server_is_asked_to_track_now(void **state)
+{
+    struct server s = server_with(NULL, 0);
+    struct gsp_error err;
+    (void)state;
+    s.tracked = TO - 100;
+    s.forced = TO;
+    assert_int_equal(read_map(&s, 10000000, &err), 0);
+    assert_int_equal(s.forces, 1);
+    assert_int_equal(s.waits, 0);
+    s.tracked = TO - 100;
+    s.forces = 0;
+    s.step = 25;
+    s.refusal = "ERROR: not here"; /* then it is polled */
+    assert_int_equal(read_map(&s, 10000000, &err), 0);
+    assert_int_equal(s.forces, 1);
+    assert_int_equal(s.waits, 4);
+    s.tracked = TO - 100;
+    s.refusal = "ERROR: CBM writer thread is not running!";
+    assert_int_equal(read_map(&s, 10000000, &err), GSP_E_UNSUPPORTED);
+    assert_int_equal(s.waits, 4);
+    assert_non_null(strstr(err.msg, "enable_cbm_tracking is off"));
+}
+
+static void
 the_wait_is_bounded(void **state)
 {
     struct server s = server_with(NULL, 0);
@@ -438,8 +475,9 @@ main(void)
         cmocka_unit_test(rows_become_changes), cmocka_unit_test(other_files_are_left_out),
         cmocka_unit_test(shared_relations_and_tablespaces_are_taken), cmocka_unit_test(malformed_rows_are_named),
         cmocka_unit_test(a_list_of_a_large_relation_has_no_limit), cmocka_unit_test(a_failed_callback_ends_the_reading),
-        cmocka_unit_test(the_map_is_waited_for), cmocka_unit_test(the_wait_is_bounded),
-        cmocka_unit_test(the_wait_can_be_cancelled), cmocka_unit_test(tracking_that_is_off_is_not_waited_for),
+        cmocka_unit_test(the_map_is_waited_for), cmocka_unit_test(the_server_is_asked_to_track_now),
+        cmocka_unit_test(the_wait_is_bounded), cmocka_unit_test(the_wait_can_be_cancelled),
+        cmocka_unit_test(tracking_that_is_off_is_not_waited_for),
         cmocka_unit_test(a_range_that_is_gone_blames_the_oldest_inactive_slot),
         cmocka_unit_test(other_failures_stay_what_they_are),
         cmocka_unit_test(recorded_rows_are_read), /* the last one */

@@ -162,41 +162,6 @@ a_failure_of_the_taker_ends_it(void **state)
 
 /* ---- WAL ---------------------------------------------------------------------------------------- */
 
-/* A record with main data only. */
-static gsp_lsn
-put_data(struct wal *w, uint8_t manager, uint8_t info, uint32_t xid, const uint8_t *data, uint32_t len)
-{
-    uint8_t rec[2048] = {0};
-    uint32_t at = 24, start;
-    rec[at++] = 253; /* an origin, which is passed over */
-    at += 2;
-    if (len < 256) {
-        rec[at++] = 255;
-        rec[at++] = (uint8_t)len;
-    } else {
-        rec[at++] = 254;
-        put32(rec + at, len);
-        at += 4;
-    }
-    assert_true(at + len <= sizeof rec);
-    memcpy(rec + at, data, len);
-    start = at + len;
-    /* put_record clears the header, which the id of the transaction is part of. */
-    if (w->at % BLOCK == 0)
-        start_page(w, 0, 0);
-    gsp_lsn lsn = w->at;
-    put32(rec, start);
-    put32(rec + 4, xid);
-    put64(rec + 8, w->prev);
-    rec[16] = info;
-    rec[17] = manager;
-    put32(rec + 20, slow_crc(slow_crc(0, rec + 24, start - 24), rec, 20));
-    put_bytes(w, rec, start, start);
-    w->at = (w->at + 7) & ~(gsp_lsn)7;
-    w->prev = lsn;
-    return lsn;
-}
-
 /* seconds: of the year 2000 */
 static gsp_lsn
 put_end(struct wal *w, uint8_t what, uint32_t xid, int64_t seconds)

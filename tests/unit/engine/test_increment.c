@@ -188,16 +188,14 @@ a_file_cut_while_it_is_copied_ends_there(void **state)
     change_map_free(map);
 }
 
-/* Forks are taken whole, and left out when they are byte for byte the same. */
 static void
-whole_files_are_left_out_when_they_are_the_same(void **state)
+check_whole_files(uint32_t n)
 {
-    (void)state;
     struct copy_fixture f;
     struct gsp_error err;
     struct file_entry parent, kept, other;
     copy_fixture_open(&f, 0);
-    add_pages(&f, "1_vm", 3);
+    add_pages(&f, "1_vm", n);
     ok(copy_files(&f.copy, 1, 0, &err));
     commit_map(&f);
     parent = source(&f, "1_vm")->entry;
@@ -208,19 +206,31 @@ whole_files_are_left_out_when_they_are_the_same(void **state)
     kept.size = FILE_UNCHANGED; /* a later increment knows it by the checksum alone */
     kept.n_headers = 0;
     other.crc++;
-    add_planned(&f, "1_vm", 3, &parent, GSP_PLAN_ALL);
-    add_planned(&f, "2_vm", 3, &kept, GSP_PLAN_ALL);
-    add_planned(&f, "3_vm", 3, &other, GSP_PLAN_ALL);
-    add_planned(&f, "4_vm", 4, &parent, GSP_PLAN_ALL);
+    add_planned(&f, "1_vm", n, &parent, GSP_PLAN_ALL);
+    add_planned(&f, "2_vm", n, &kept, GSP_PLAN_ALL);
+    add_planned(&f, "3_vm", n, &other, GSP_PLAN_ALL);
+    add_planned(&f, "4_vm", n + 1, &parent, GSP_PLAN_ALL);
     ok(copy_files(&f.copy, 1, 0, &err));
     commit_map(&f);
     for (int i = 0; i < 2; i++) {
-        assert_unchanged(&f, i == 0 ? "1_vm" : "2_vm", 3);
+        assert_unchanged(&f, i == 0 ? "1_vm" : "2_vm", (int32_t)n);
         assert_int_equal(source(&f, i == 0 ? "1_vm" : "2_vm")->entry.crc, parent.crc);
+        assert_false(is_stored(&f, i == 0 ? "database/1_vm" : "database/2_vm"));
     }
-    assert_int_equal(source(&f, "3_vm")->entry.n_headers, 3);
-    assert_int_equal(source(&f, "4_vm")->entry.n_headers, 4);
+    assert_int_equal(source(&f, "3_vm")->entry.n_headers, n);
+    assert_int_equal(source(&f, "4_vm")->entry.n_headers, n + 1);
+    assert_int_equal(atomic_load(&f.copy.stored_pages), 2 * n + 1);
+    assert_int_equal(atomic_load(&f.copy.uncompressed_bytes), (2 * n + 1) * (uint64_t)SIZE);
     copy_fixture_close(&f);
+}
+
+/* Forks are taken whole, and left out when they are byte for byte the same, in one batch or in several. */
+static void
+whole_files_are_left_out_when_they_are_the_same(void **state)
+{
+    (void)state;
+    check_whole_files(3);
+    check_whole_files(300);
 }
 
 static void
@@ -240,23 +250,25 @@ other_files_are_left_out_when_they_are_the_same(void **state)
     kept.size = FILE_UNCHANGED;
     other.crc++;
     copy_fixture_open(&f, 0);
-    /* The last one is too small for its checksum to prove anything. */
-    const struct file_entry *parents[] = {&same, &kept, &other, &longer, NULL, &small};
-    for (int i = 0; i < 6; i++) {
+    /* One is too small for its checksum to prove anything, and one was written since. */
+    const struct file_entry *parents[] = {&same, &kept, &other, &longer, NULL, &small, &same};
+    f.copy.parent_start_us = 1000;
+    for (int i = 0; i < 7; i++) {
         char name[2] = {(char)('a' + i), '\0'};
         size_t size = parents[i] == &small ? 5 : LARGE;
         add_source(&f, name, bytes, size, size, GSP_CLASS_COPY);
         source(&f, name)->parent = parents[i];
         source(&f, name)->plan = GSP_PLAN_ALL;
+        source(&f, name)->mtime_us = i == 6 ? 1001 : 1000;
     }
     ok(copy_files(&f.copy, 2, 0, &err));
     assert_int_equal(source(&f, "a")->entry.size, FILE_UNCHANGED);
     assert_int_equal(source(&f, "a")->entry.crc, same.crc);
     assert_false(is_stored(&f, "database/a"));
     assert_int_equal(source(&f, "b")->entry.size, FILE_UNCHANGED);
-    for (int i = 2; i < 6; i++) {
+    for (int i = 2; i < 7; i++) {
         char name[2] = {(char)('a' + i), '\0'};
-        assert_int_equal(source(&f, name)->entry.size, i < 5 ? LARGE : 5);
+        assert_int_equal(source(&f, name)->entry.size, i == 5 ? 5 : LARGE);
     }
     copy_fixture_close(&f);
 }

@@ -2,6 +2,7 @@
  * Files of a cluster that is restored in place, in every state a block can be in. */
 #include "engine_test.h"
 
+#include "core/engine/restore_extents.h"
 #include "core/engine/restore_file.h"
 
 enum { BLOCKS = 300, SPARE = 40 }; /* of the file in the backup: more than two batches; and behind its end */
@@ -372,6 +373,65 @@ other_files_are_whole_or_made_anew(void **state)
     }
 }
 
+/* ---- files that are made of extents --------------------------------------------------------------- */
+
+enum { EXTENT_PAGES = 7, EXTENT_BYTES = (EXTENT_PAGES + 2) * SIZE }; /* pages, a hole, a page that counts them */
+
+static int
+toy_extent(const struct gsp_cluster *cluster, struct gsp_extent *x, struct gsp_error *err)
+{
+    (void)cluster;
+    assert_int_equal(x->first % EXTENT_PAGES, 0);
+    if (x->chunk_size != 1024 || x->algorithm != 2)
+        return gsp_fail(err, GSP_E_UNSUPPORTED, 0, "unknown");
+    for (uint32_t i = 0; i < x->n; i++) {
+        uint8_t *page = x->pages + (size_t)i * SIZE;
+        int is_bad = load_le16(page + 10) != TOY_MAGIC && !(page[0] == 0 && memcmp(page, page + 1, SIZE - 1) == 0);
+        if (is_bad && !x->tolerant)
+            return gsp_fail(err, GSP_E_CORRUPT, 0, "block %u", x->first + i);
+        x->lost += (uint32_t)is_bad;
+        if (!is_bad)
+            memcpy(x->bytes + (size_t)i * SIZE, page, SIZE);
+    }
+    if (x->n == 0)
+        return 0;
+    store_le32(x->bytes + EXTENT_BYTES - SIZE, x->n);
+    x->hole = EXTENT_PAGES * SIZE;
+    x->hole_end = x->hole + SIZE;
+    return 0;
+}
+
+static struct file_entry *
+make_compressed(struct fixture *f)
+{
+    struct file_entry *e = &f->r.chain.members[0].list.entries[file_of(f, PATH)];
+    f->dialect.extent_pages = EXTENT_PAGES;
+    f->dialect.extent_bytes = EXTENT_BYTES;
+    f->dialect.extent_build = toy_extent;
+    f->r.inplace.mode = INCREMENTAL_NONE;
+    e->compressed_file = 1;
+    e->compressed_chunk_size = 1024;
+    e->compressed_algorithm = 2;
+    return e;
+}
+
+/* lost: the page that the file has not; or UINT32_MAX. */
+static void
+assert_extents(struct fixture *f, uint32_t lost)
+{
+    struct gsp_error err;
+    auto_strbuf text = STRBUF_INIT;
+    uint8_t page[SIZE], zeros[SIZE] = {0};
+    ok(store_read_all(&f->r.target.store, PATH, 1 << 24, &text, &err));
+    assert_int_equal(text.len, (BLOCKS + EXTENT_PAGES - 1) / EXTENT_PAGES * (size_t)EXTENT_BYTES);
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        backup_page(page, i);
+        assert_memory_equal(text.data + (size_t)(i / EXTENT_PAGES) * EXTENT_BYTES + (size_t)(i % EXTENT_PAGES) * SIZE,
+            i == lost ? zeros : page, SIZE);
+    }
+    assert_int_equal(load_le32((const uint8_t *)text.data + text.len - SIZE), BLOCKS % EXTENT_PAGES);
+}
+
 static void
 row_compressed_files_are_made_anew(void **state)
 {
@@ -380,10 +440,61 @@ row_compressed_files_are_made_anew(void **state)
     struct gsp_error err = {0};
     fixture_open(&f, INCREMENTAL_CHECKSUM, 1, UINT32_MAX);
     put_cluster(&f, BLOCKS, 0, NULL);
-    f.r.chain.members[0].list.entries[file_of(&f, PATH)].compressed_file = 1;
+    (void)make_compressed(&f);
     assert_int_equal(inplace_file(&f.r, f.in, &f.pages, file_of(&f, PATH), PATH, &err), 0);
     assert_int_equal(store_exists(&f.r.target.store, PATH, &err), 0);
     fixture_close(&f);
+}
+
+static void
+row_compressed_files_are_made_of_extents(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err = {0};
+    fixture_open(&f, INCREMENTAL_CHECKSUM, 1, UINT32_MAX);
+    struct file_entry *e = make_compressed(&f);
+    ok(restore_extents_check(&f.r, e, &err));
+    ok(restore_file(&f.r, f.in, &f.pages, file_of(&f, PATH), &err));
+    assert_extents(&f, UINT32_MAX);
+    e->compressed_chunk_size = 77;
+    fails(restore_extents_check(&f.r, e, &err), GSP_E_UNSUPPORTED);
+    f.dialect.extent_build = NULL;
+    fails(restore_extents_check(&f.r, e, &err), GSP_E_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "are not known"));
+    fixture_close(&f);
+}
+
+static void
+damage(struct fixture *f, uint32_t block, uint32_t at)
+{
+    struct gsp_error err;
+    auto_strbuf text = STRBUF_INIT;
+    ok(store_read_all(&f->e.repo, DATABASE_DIR "/" PATH, 1 << 24, &text, &err));
+    text.data[(size_t)block * STRIDE + at] ^= 1;
+    ok(store_write_all(&f->e.repo, DATABASE_DIR "/" PATH, 0600, 0, text.data, text.len, &err));
+}
+
+/* A frame that is not the one of the map, and a page that the server cannot have made. */
+static void
+of_damaged_extents_the_rest_is_restored_with_force(void **state)
+{
+    (void)state;
+    enum { LOST = 123 };
+    for (int is_frame = 0; is_frame < 2; is_frame++) {
+        struct fixture f;
+        struct gsp_error err = {0};
+        fixture_open(&f, INCREMENTAL_CHECKSUM, 1, UINT32_MAX);
+        (void)make_compressed(&f);
+        damage(&f, LOST, is_frame ? 0 : PAGE_FRAME_BYTES + 10);
+        fails(restore_file(&f.r, f.in, &f.pages, file_of(&f, PATH), &err), GSP_E_CORRUPT);
+        assert_int_equal(store_exists(&f.r.target.store, PATH, &err), 0);
+        f.opts.force = 1;
+        ok(restore_file(&f.r, f.in, &f.pages, file_of(&f, PATH), &err));
+        assert_extents(&f, LOST);
+        assert_int_equal(atomic_load(&f.r.bad_files), 1);
+        fixture_close(&f);
+    }
 }
 
 static void
@@ -416,6 +527,8 @@ main(void)
         cmocka_unit_test(damage_in_the_backup_is_not_written),
         cmocka_unit_test(other_files_are_whole_or_made_anew),
         cmocka_unit_test(row_compressed_files_are_made_anew),
+        cmocka_unit_test(row_compressed_files_are_made_of_extents),
+        cmocka_unit_test(of_damaged_extents_the_rest_is_restored_with_force),
         cmocka_unit_test(a_full_disk_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

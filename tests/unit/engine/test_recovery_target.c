@@ -106,6 +106,42 @@ the_newest_before_the_target_is_chosen(void **state)
     }
 }
 
+/* D and B are the stock tool's; D was merged by it, and is named after the FULL backup it began as. */
+static void
+names_that_the_stock_tool_gives_mean_points_in_wal(void **state)
+{
+    static char backup_b[] = "backup B", backup_c[] = "backup C", own_name[] = "pg_probackup, backup_id A";
+    static const struct {
+        const char *name, *in_wal, *id;
+        int is_end;
+    } cases[] = {
+        {"backup B", "pg_probackup, backup_id B", "B", 1},
+        {"pg_probackup, backup_id B", "pg_probackup, backup_id B", "B", 1},
+        {"pg_probackup, backup_id A", "pg_probackup, backup_id A", "A", 1},
+        {"backup D", "pg_probackup, backup_id D", "D", 1},
+        {"backup C", "pg_probackup, backup_id C", "D", 0}, /* no backup's any more */
+        {"backup A", "backup A", "D", 0},                  /* somebody's own restore point */
+        {"backup", "backup", "D", 0},
+    };
+    struct gsp_error err;
+    char name[RECOVERY_NAME_SIZE];
+    backups[0].recovery_name = backup_c;
+    backups[2].recovery_name = backup_b;
+    backups[3].recovery_name = own_name;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct gsp_recovery t = {.kind = GSP_RECOVERY_NAME, .text = cases[i].name};
+        recovery_target_resolve(&t, &list, name);
+        assert_string_equal(t.text, cases[i].in_wal);
+        assert_string_equal(choose(*state, t, NULL, &err), cases[i].id);
+        assert_int_equal(recovery_target_is_end_of(&t, backup_list_find(&list, cases[i].id)), cases[i].is_end);
+        /* From an older backup it is reached by its name. */
+        assert_int_equal(recovery_target_is_beyond(&t, &backups[3]), strcmp(cases[i].id, "A") != 0);
+    }
+    struct gsp_recovery when = {.kind = GSP_RECOVERY_TIME, .text = "backup B"};
+    recovery_target_resolve(&when, &list, name);
+    assert_string_equal(when.text, "backup B");
+}
+
 static void
 a_backup_that_is_no_good_is_passed_over(void **state)
 {
@@ -198,6 +234,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_newest_before_the_target_is_chosen, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_that_the_stock_tool_gives_mean_points_in_wal, setup, teardown),
         cmocka_unit_test_setup_teardown(a_backup_that_is_no_good_is_passed_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_backup_by_its_id_has_to_be_suited, setup, teardown),
         cmocka_unit_test_setup_teardown(ids_without_an_epoch_are_near_the_backup, setup, teardown),

@@ -441,6 +441,115 @@ external_directories_are_opened_where_they_belong(void **state)
     fixture_close(&f);
 }
 
+/* ---- tablespaces without files of their own -------------------------------------------------------- */
+
+static int
+open_moved(struct fixture *f, const char *from, const char *to, struct gsp_error *err)
+{
+    struct directory_mapping mapping = {.from = from, .to = to};
+    struct restore_options opts = {.pgdata = "/new", .mappings = &mapping, .n_mappings = from != NULL};
+    const struct gsp_cluster cluster = {.struct_size = sizeof cluster, .system_id = SYSTEM_ID, .tablespace_dir = "V_1"};
+    f->dialect = toy_dialect;
+    f->dialect.control_parse = numbered_parse;
+    restore_target_close(&f->t);
+    return restore_target_open(&f->t, &f->e, &opts, 0, &f->sb, &f->dialect, &cluster, err);
+}
+
+static void
+a_tablespace_in_the_data_directory_stays_there(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "7 /old/data/inner/x\n8 /elsewhere/inner/y\n");
+    add(&f, "inner", S_IFDIR | 0700, 0, 0);
+    add(&f, "inner/x", S_IFDIR | 0700, 0, 0);
+    add(&f, "inner/x/V_1_n1", S_IFDIR | 0700, 0, 0);
+    add(&f, "inner/y", S_IFDIR | 0700, 0, 0);
+    add(&f, "spaces/7", S_IFDIR | 0700, 0, 0);
+    filelist_sort(&f.sb.list);
+    fails(open_moved(&f, "/old/data/inner/x", "/mnt/x", &err), GSP_E_USAGE);
+    assert_non_null(strstr(err.msg, "tablespace 7 lies in the data directory"));
+    ok(open_moved(&f, NULL, NULL, &err));
+    assert_int_equal(f.t.n_spaces, 2);
+    assert_true(f.t.spaces[0].inside);
+    assert_string_equal(f.t.spaces[0].location, "/new/inner/x");
+    assert_false(f.t.spaces[1].inside); /* nothing says that it is that one */
+    assert_string_equal(f.t.spaces[1].location, "/elsewhere/inner/y");
+    ok(restore_target_clear(&f.t, &err));
+    ok(restore_target_prepare(&f.t, &f.sb, &err));
+    assert_string_equal(place_at("/new")->link_path, "spaces/7");
+    assert_string_equal(place_at("/new")->link_target, "/new/inner/x");
+    fixture_close(&f);
+}
+
+static void
+of_an_old_backup_external_directories_fill_tablespaces(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "7 /mnt/ts\n");
+    add(&f, "spaces/7", S_IFDIR | 0700, 0, 0);
+    filelist_sort(&f.sb.list);
+    f.b.external_dirs = strdup("/mnt/ts");
+    ok(open_moved(&f, NULL, NULL, &err));
+    assert_string_equal(f.t.spaces[0].location, "/mnt/ts");
+    assert_string_equal(f.t.externals[0].store.root, "/mnt/ts");
+    ok(open_moved(&f, "/mnt/ts", "/mnt/moved", &err)); /* -T alone moves both */
+    assert_string_equal(f.t.spaces[0].location, "/mnt/moved");
+    assert_string_equal(f.t.externals[0].store.root, "/mnt/moved");
+    add(&f, "spaces/7/V_1", S_IFDIR | 0700, 0, 0); /* files of its own, too: they would mix */
+    filelist_sort(&f.sb.list);
+    fails(open_moved(&f, NULL, NULL, &err), GSP_E_USAGE);
+    free(f.b.external_dirs);
+    f.b.external_dirs = NULL;
+    fixture_close(&f);
+}
+
+static void
+an_external_directory_fills_a_tablespace_in_the_data_directory(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    fixture_open(&f, "7 /old/data/inner/x\n");
+    add(&f, "inner", S_IFDIR | 0700, 0, 0);
+    add(&f, "inner/x", S_IFDIR | 0700, 0, 0);
+    add(&f, "spaces/7", S_IFDIR | 0700, 0, 0);
+    filelist_sort(&f.sb.list);
+    f.b.external_dirs = strdup("/old/data/inner/x");
+    ok(open_moved(&f, NULL, NULL, &err));
+    assert_string_equal(f.t.spaces[0].location, "/new/inner/x");
+    assert_string_equal(f.t.externals[0].store.root, "/new/inner/x");
+    ok(restore_target_clear(&f.t, &err));
+    ok(restore_target_prepare(&f.t, &f.sb, &err)); /* its directory is made twice */
+    free(f.b.external_dirs);
+    f.b.external_dirs = NULL;
+    fixture_close(&f);
+}
+
+static void
+lost_tablespaces_are_told(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gsp_error err;
+    struct log_capture log;
+    auto_strbuf text = STRBUF_INIT;
+    fixture_open(&f, "7 /mnt/ts\n77 /mnt/full\n");
+    add(&f, "spaces/7", S_IFDIR | 0700, 0, 0);
+    add(&f, "spaces/77/V_1_n1", S_IFDIR | 0700, 0, 0);
+    filelist_sort(&f.sb.list);
+    log_capture_begin(&log);
+    ok(open_moved(&f, NULL, NULL, &err));
+    log_capture_end(&log, &text);
+    assert_non_null(strstr(strbuf_str(&text), "has no files of tablespace 7 at '/mnt/ts'"));
+    assert_null(strstr(strbuf_str(&text), "of tablespace 77 "));
+    assert_string_equal(f.t.tablespace_dir, "V_1_n1");
+    fixture_close(&f);
+}
+
 static void
 impossible_external_places_are_refused(void **state)
 {
@@ -655,6 +764,10 @@ main(void)
         cmocka_unit_test(destinations_must_be_ours_and_empty),
         cmocka_unit_test(an_unfinished_restore_is_cleared_away),
         cmocka_unit_test(external_directories_are_opened_where_they_belong),
+        cmocka_unit_test(a_tablespace_in_the_data_directory_stays_there),
+        cmocka_unit_test(of_an_old_backup_external_directories_fill_tablespaces),
+        cmocka_unit_test(an_external_directory_fills_a_tablespace_in_the_data_directory),
+        cmocka_unit_test(lost_tablespaces_are_told),
         cmocka_unit_test(impossible_external_places_are_refused),
         cmocka_unit_test(an_unfinished_restore_clears_the_external_places_it_claimed),
         cmocka_unit_test(whoever_was_disturbed_does_not_finish),

@@ -292,6 +292,52 @@ links_are_followed_out_of_the_root(void **state)
     result_clear(&r);
 }
 
+/* What the dialect is told of the directory; toy_dialect but for that. */
+static struct strbuf told;
+
+static int
+classify_told(const struct gsp_cluster *cluster, uint32_t flags, const char *dir, const struct gsp_dirent *entries,
+    uint32_t n, struct gsp_class *ret, struct gsp_error *err)
+{
+    strbuf_printf(&told, "<%s>", dir);
+    return toy_classify(cluster, flags, dir, entries, n, ret, err);
+}
+
+static void
+tablespaces_in_the_root_are_found_once(void **state)
+{
+    (void)state;
+    static const struct name names[] = {
+        {"", "spaces", 'd', NULL},
+        {"spaces", "77", 'l', "here/77's"},
+        {"", "here", 'd', NULL},
+        {"here", "77's", 'd', NULL},
+        {"here/77's", "sub", 'd', NULL},
+        {"here/77's/sub", "1", 'f', NULL},
+        {"here", "other", 'd', NULL},
+        {"here/other", "1", 'f', NULL},
+    };
+    struct tree t = TREE(names);
+    struct result r = {0};
+    struct gsp_error err;
+    struct gsp_dialect_ops dialect = toy_dialect;
+    dialect.classify = classify_told;
+    r.side.dialect = &dialect;
+    ok(store_open(&r.side.store, &tree_ops, &t, NULL, "/data", &err));
+    ok(scan_source(&r.side, 0, 1, &r.list, &err));
+    assert_int_equal(r.list.n_files, 2);
+    assert_non_null(find_file(&r, "here/77's/sub/1"));
+    assert_non_null(find_file(&r, "here/other/1"));
+    assert_non_null(find_dir(&r, "spaces/77")); /* so that a restore makes the link */
+    assert_string_equal(strbuf_str(&told), "<><here><spaces/77><spaces/77/sub><here/other><spaces>");
+    strbuf_free(&told);
+    result_clear(&r);
+    t.no_inodes = 1; /* where nobody can tell */
+    ok(scan(&r, &t, 0, &err));
+    assert_int_equal(r.list.n_files, 3);
+    result_clear(&r);
+}
+
 static void
 loops_of_links_are_left(void **state)
 {
@@ -559,6 +605,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_is_found_and_classified),
         cmocka_unit_test(links_are_followed_out_of_the_root),
+        cmocka_unit_test(tablespaces_in_the_root_are_found_once),
         cmocka_unit_test(loops_of_links_are_left),
         cmocka_unit_test(dangling_links_are_told_and_left_out),
         cmocka_unit_test(odd_names_are_encoded_in_the_list_only),

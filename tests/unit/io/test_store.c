@@ -115,6 +115,43 @@ fill(char *bytes, size_t len)
         bytes[i] = (char)(i * 7 + i / 251);
 }
 
+/* Whole blocks of the file, wherever they stand in the buffer. */
+static void
+zeros_are_not_written(void **state)
+{
+    (void)state;
+    enum { BLOCK = 4096, LEN = 5 * BLOCK };
+    static const struct {
+        uint64_t offset;
+        size_t at, written; /* the byte that is not zero */
+    } cases[] = {{0, 2 * BLOCK, BLOCK}, {0, LEN - 1, BLOCK}, {100, 0, BLOCK - 100}, {100, BLOCK - 100, BLOCK},
+        {100, LEN - 1, 100}, {0, SIZE_MAX, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct store s;
+        struct gsp_error err;
+        struct spy spy = {.io_max = 65536, .iov_max = 1};
+        auto_store_put put = {0};
+        auto_strbuf text = STRBUF_INIT;
+        char bytes[LEN] = {0}, before[200];
+        if (cases[i].at < LEN)
+            bytes[cases[i].at] = 'x';
+        memset(before, 'b', sizeof before);
+        ok(store_open(&s, &spy_storage_ops, &spy, NULL, "/spy", &err));
+        ok(store_mkdir(&s, "", 0700, GSP_MKDIR_PARENTS, &err));
+        ok(store_put_begin(&s, "f", 0600, 0, &put, &err));
+        ok(store_put_pwrite(&put, before, (size_t)cases[i].offset, 0, &err));
+        spy.bytes_written = 0;
+        ok(store_put_sparse(&put, bytes, LEN, cases[i].offset, &err));
+        assert_int_equal(spy.bytes_written, cases[i].written);
+        ok(store_put_commit(&put, cases[i].offset + LEN, &err));
+        ok(store_read_all(&s, "f", 1 << 20, &text, &err));
+        assert_int_equal(text.len, cases[i].offset + LEN);
+        assert_memory_equal(text.data, before, (size_t)cases[i].offset);
+        assert_memory_equal(text.data + cases[i].offset, bytes, LEN);
+        store_close(&s);
+    }
+}
+
 /* Sizes around the pieces in which files are read and written. */
 static void
 files_of_every_size_come_back(void **state)
@@ -406,6 +443,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(storages_that_cannot_be_are_refused),
+        cmocka_unit_test(zeros_are_not_written),
         cmocka_unit_test(files_of_every_size_come_back),
         cmocka_unit_test(modes_and_flags_are_passed_on),
         cmocka_unit_test(puts_without_commit_leave_nothing),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "wal.h"
+#include "server/wal.h"
 
 #include <inttypes.h>
 
@@ -15,19 +15,10 @@
 #define AT_BLOCK_SIZE 36
 #define LONG_HEADER 40
 
-#define PAGE_CONTINUES 0x0001u  /* begins with the rest of a record */
-#define PAGE_LONG 0x0002u       /* has the long header */
-#define PAGE_OVERWRITES 0x0008u /* the unfinished record before it was given up by a crash recovery */
-#define PAGE_KNOWN 0x000Fu
-
-/* Record header; the rest of it stands in wal.h. */
+/* Record header; the rest of it stands in the format. */
 #define AT_TOTAL 0
-#define AT_PREVIOUS 8
-#define AT_CRC 20
 #define RECORD_MAX (1020u << 20)
 
-#define MANAGER_LAST_BUILTIN 21
-#define MANAGER_FIRST_CUSTOM 128
 #define INFO_SWITCH 0x40
 
 #define CHUNK_BYTES (256u << 10)
@@ -92,6 +83,19 @@ check_long_header(const struct pg_reader *r, struct gsp_error *err)
     return 0;
 }
 
+/* Versions of one server differ in the low byte. */
+static int
+fail_magic(const struct pg_reader *r, gsp_lsn at, struct gsp_error *err)
+{
+    uint16_t magic = pg_le16(r->page + AT_MAGIC);
+    (void)gsp_fail(err, GSP_E_CORRUPT, 0,
+        "WAL segment '%s': page at " GSP_LSN_FMT " has magic %04X, %s writes %04X", r->segment, GSP_LSN_ARGS(at), magic,
+        r->format->what, r->format->magic);
+    if (magic >> 8 == r->format->magic >> 8)
+        return gsp_hint(err, "This may be WAL of another version of the server.");
+    return err->code;
+}
+
 /* Go to the page at `at` and check its header. */
 static int
 enter_page(struct pg_reader *r, gsp_lsn at, struct gsp_error *err)
@@ -109,12 +113,10 @@ enter_page(struct pg_reader *r, gsp_lsn at, struct gsp_error *err)
         r->page_len = r->cluster->wal_block_size;
     if (r->page_len < r->page_head)
         return pg_reader_corrupt(err, r, at, "the file ends before the page");
-    if (pg_le16(r->page + AT_MAGIC) != r->magic)
-        return gsp_fail(err, GSP_E_CORRUPT, 0,
-            "WAL segment '%s': page at " GSP_LSN_FMT " has magic %04X, PostgreSQL %u writes %04X", r->segment,
-            GSP_LSN_ARGS(at), pg_le16(r->page + AT_MAGIC), r->major, r->magic);
+    if (pg_le16(r->page + AT_MAGIC) != r->format->magic)
+        return fail_magic(r, at, err);
     info = pg_le16(r->page + AT_INFO);
-    if ((info & ~PAGE_KNOWN) != 0 || ((info & PAGE_LONG) != 0) != first)
+    if ((info & ~(uint32_t)r->format->page_flags) != 0 || ((info & PG_PAGE_LONG) != 0) != first)
         return pg_reader_corrupt(err, r, at, "invalid page flags");
     if (pg_le64(r->page + AT_ADDRESS) != at)
         return gsp_fail(err, GSP_E_CORRUPT, 0,
@@ -143,12 +145,13 @@ header_size_at(const struct gsp_cluster *cluster, gsp_lsn page_at)
 
 /* Take n bytes of the record: what is kept of it, and behind its header into the checksum. */
 static void
-feed(struct pg_record *rec, uint32_t keep, const uint8_t *p, uint32_t n)
+feed(const struct pg_reader *r, struct pg_record *rec, const uint8_t *p, uint32_t n)
 {
-    if (rec->done < keep)
-        memcpy(rec->bytes + rec->done, p, keep - rec->done < n ? keep - rec->done : n);
-    if (rec->done < PG_RECORD_HEADER) {
-        uint32_t part = PG_RECORD_HEADER - rec->done < n ? PG_RECORD_HEADER - rec->done : n;
+    uint32_t header = r->format->header;
+    if (rec->done < r->keep)
+        memcpy(rec->bytes + rec->done, p, r->keep - rec->done < n ? r->keep - rec->done : n);
+    if (rec->done < header) {
+        uint32_t part = header - rec->done < n ? header - rec->done : n;
         rec->done += part;
         p += part;
         n -= part;
@@ -163,9 +166,10 @@ feed(struct pg_record *rec, uint32_t keep, const uint8_t *p, uint32_t n)
 static int
 check_record_header(const struct pg_reader *r, const struct pg_record *rec, struct gsp_error *err)
 {
-    uint32_t manager = rec->bytes[PG_AT_MANAGER];
-    gsp_lsn stored_prev = pg_le64(rec->bytes + AT_PREVIOUS);
-    if (manager > MANAGER_LAST_BUILTIN && (manager < MANAGER_FIRST_CUSTOM || r->major < 15))
+    const struct pg_wal_format *f = r->format;
+    uint32_t manager = rec->bytes[f->at_manager];
+    gsp_lsn stored_prev = pg_le64(rec->bytes + f->at_previous);
+    if (manager > f->last_manager && manager < f->first_custom)
         return pg_reader_corrupt(err, r, rec->at, "unknown resource manager in the record");
     if (r->prev != 0 ? stored_prev != r->prev : stored_prev >= rec->at)
         return gsp_fail(err, GSP_E_CORRUPT, 0,
@@ -202,7 +206,7 @@ find_record(struct pg_reader *r, gsp_lsn to, gsp_lsn *ret, struct gsp_error *err
     if (offset >= r->page_head)
         return 0;
     *ret = r->page_at + r->page_head;
-    if (!(page_info(r) & PAGE_CONTINUES))
+    if (!(page_info(r) & PG_PAGE_CONTINUES))
         return 0;
     for (;;) {
         if (!r->whole || over)
@@ -221,7 +225,7 @@ find_record(struct pg_reader *r, gsp_lsn to, gsp_lsn *ret, struct gsp_error *err
         if (rc < 0)
             return rc;
         *ret += r->page_head;
-        if (!(page_info(r) & PAGE_CONTINUES))
+        if (!(page_info(r) & PG_PAGE_CONTINUES))
             return 0;
     }
 }
@@ -237,18 +241,18 @@ read_continuation(struct pg_reader *r, struct pg_record *rec, int *ret_given_up,
         int rc = enter_page(r, r->page_at + block, err);
         if (rc < 0)
             return rc;
-        if (page_info(r) & PAGE_OVERWRITES) {
+        if (page_info(r) & PG_PAGE_OVERWRITES) {
             *ret_given_up = 1;
             return 0;
         }
-        if (!(page_info(r) & PAGE_CONTINUES) || pg_le32(r->page + AT_REMAINING) != left)
+        if (!(page_info(r) & PG_PAGE_CONTINUES) || pg_le32(r->page + AT_REMAINING) != left)
             return pg_reader_corrupt(err, r, r->page_at, "the page does not continue the record before it");
         part = left < block - r->page_head ? left : block - r->page_head;
         if (part > r->page_len - r->page_head)
             return pg_reader_corrupt(err, r, r->page_at, "the file ends within a record");
-        feed(rec, r->keep, r->page + r->page_head, part);
+        feed(r, rec, r->page + r->page_head, part);
         rec->end = r->page_at + r->page_head + part;
-        if (had < PG_RECORD_HEADER && rec->done >= PG_RECORD_HEADER) {
+        if (had < r->format->header && rec->done >= r->format->header) {
             rc = check_record_header(r, rec, err);
             if (rc < 0)
                 return rc;
@@ -265,21 +269,21 @@ read_record(struct pg_reader *r, struct pg_record *rec, int *ret_given_up, struc
     uint32_t offset = (uint32_t)(rec->at - r->page_at), part;
     int rc;
     rec->done = rec->data_crc = 0;
-    memset(rec->bytes, 0, PG_RECORD_HEADER);
+    memset(rec->bytes, 0, r->format->header);
     *ret_given_up = 0;
     if (offset + 4 > r->page_len)
         return pg_reader_corrupt(err, r, rec->at, "the file ends before the record");
     rec->total = pg_le32(r->page + offset + AT_TOTAL);
     if (rec->total == 0)
         return pg_reader_corrupt(err, r, rec->at, "no record");
-    if (rec->total < PG_RECORD_HEADER || rec->total > RECORD_MAX)
+    if (rec->total < r->format->header || rec->total > RECORD_MAX)
         return pg_reader_corrupt(err, r, rec->at, "invalid record length");
     part = rec->total < block - offset ? rec->total : block - offset;
     if (part > r->page_len - offset)
         return pg_reader_corrupt(err, r, rec->at, "the file ends within the record");
-    feed(rec, r->keep, r->page + offset, part);
+    feed(r, rec, r->page + offset, part);
     rec->end = rec->at + part;
-    if (rec->done >= PG_RECORD_HEADER) {
+    if (rec->done >= r->format->header) {
         rc = check_record_header(r, rec, err);
         if (rc < 0)
             return rc;
@@ -287,11 +291,12 @@ read_record(struct pg_reader *r, struct pg_record *rec, int *ret_given_up, struc
     rc = read_continuation(r, rec, ret_given_up, err);
     if (rc < 0 || *ret_given_up)
         return rc;
-    rec->data_crc = pg_crc32c(rec->data_crc, rec->bytes, AT_CRC);
-    if (rec->data_crc != pg_le32(rec->bytes + AT_CRC))
+    rec->data_crc = pg_crc32c(rec->data_crc, rec->bytes, r->format->at_crc);
+    if (rec->data_crc != pg_le32(rec->bytes + r->format->at_crc))
         return pg_reader_corrupt(err, r, rec->at, "wrong checksum of the record");
     rec->end = (rec->end + 7) & ~(gsp_lsn)7;
-    if (rec->bytes[PG_AT_MANAGER] == PG_MANAGER_XLOG && (rec->bytes[PG_AT_INFO] & 0xF0) == INFO_SWITCH) {
+    if (rec->bytes[r->format->at_manager] == PG_MANAGER_XLOG &&
+        (rec->bytes[r->format->at_info] & 0xF0) == INFO_SWITCH) {
         gsp_lsn mask = (gsp_lsn)r->cluster->wal_segment_size - 1;
         rec->end = (rec->end + mask) & ~mask; /* the rest of the segment is padding */
     }
@@ -331,29 +336,20 @@ known_sizes(const struct gsp_cluster *c)
 }
 
 int
-pg_reader_open(struct pg_reader *ret, const struct gsp_cluster *cluster, const struct gsp_wal_source *source,
-    uint32_t timeline, gsp_lsn from, uint32_t keep, struct gsp_error *err)
+pg_reader_open(struct pg_reader *ret, const struct pg_wal_format *format, const struct gsp_cluster *cluster,
+    const struct gsp_wal_source *source, uint32_t timeline, gsp_lsn from, uint32_t keep, struct gsp_error *err)
 {
-    const struct pg_major *major = NULL;
-    const char *version = cluster->version;
-    uint64_t number;
     *ret = (struct pg_reader){.cluster = cluster,
         .source = source,
         .timeline = timeline,
-        .keep = keep,
+        .format = format,
+        .keep = keep > format->header ? keep : format->header,
         .at = from,
         .whole = 1,
         .chunk_size = CHUNK_BYTES};
-    if (pg_digits(&version, 1000, &number) && *version == '\0')
-        major = pg_major_by_number(number);
-    if (major == NULL)
-        return gsp_fail(err, GSP_E_VERSION, 0, "WAL of version '%s' is not known, only of PostgreSQL %u to %u",
-            cluster->version, PG_OLDEST_MAJOR, PG_NEWEST_MAJOR);
     if (!known_sizes(cluster) || from % 8 != 0)
         return gsp_fail(err, GSP_E_CORRUPT, 0, "WAL cannot start at " GSP_LSN_FMT " with blocks of %" PRIu32 " bytes",
             GSP_LSN_ARGS(from), cluster->wal_block_size);
-    ret->major = major->major;
-    ret->magic = major->wal_magic;
     ret->chunk = malloc(ret->chunk_size);
     if (ret->chunk == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory reading WAL");
@@ -368,12 +364,13 @@ pg_reader_close(struct pg_reader *r)
 }
 
 int
-pg_wal_verify(const struct gsp_cluster *cluster, const struct gsp_wal_source *source, uint32_t timeline, gsp_lsn from,
-    gsp_lsn to, gsp_lsn *ret_end, struct gsp_error *err)
+pg_reader_verify(const struct pg_wal_format *format, const struct gsp_cluster *cluster,
+    const struct gsp_wal_source *source, uint32_t timeline, gsp_lsn from, gsp_lsn to, gsp_lsn *ret_end,
+    struct gsp_error *err)
 {
     struct pg_reader r;
     struct pg_record rec;
-    int rc = pg_reader_open(&r, cluster, source, timeline, from, PG_RECORD_HEADER, err);
+    int rc = pg_reader_open(&r, format, cluster, source, timeline, from, 0, err);
     *ret_end = from;
     if (rc == 0) {
         while ((rc = pg_reader_next(&r, to, &rec, err)) > 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "link.h"
+#include "server/link.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -190,7 +190,7 @@ poll_socket(const struct pg_link *link, short events, int64_t tick_us, int64_t d
 static int
 is_cancelled(const struct pg_link *link)
 {
-    return link->host->cancelled(link->host->ctx) != 0;
+    return !link->is_closing && link->host->cancelled(link->host->ctx) != 0;
 }
 
 static int
@@ -218,6 +218,16 @@ is_shutdown(const struct pg_link *link)
     return strncmp(link->sqlstate, PG_CLASS_SHUTDOWN, strlen(PG_CLASS_SHUTDOWN)) == 0;
 }
 
+/* openGauss asks for passwords in ways of its own, under numbers that PostgreSQL's libpq takes for SASL or has never
+ * heard of. */
+static int
+is_foreign_login(const char *message)
+{
+    return strstr(message, "server's SASL authentication mechanisms are supported") != NULL ||
+           strstr(message, "AUTH_REQ_SASL_CONT without AUTH_REQ_SASL") != NULL ||
+           strstr(message, "authentication method 1") != NULL;
+}
+
 static int
 connect_failure(struct pg_link *link, struct gsp_error *err)
 {
@@ -228,11 +238,15 @@ connect_failure(struct pg_link *link, struct gsp_error *err)
         code = GSP_E_NET;
     else if (pg_link_failed_with(link, PG_STATE_NO_DATABASE))
         code = GSP_E_NOENT;
-    if (PQconnectionNeedsPassword(link->conn) || strncmp(link->sqlstate, "28", 2) == 0 ||
+    if (is_foreign_login(message) || PQconnectionNeedsPassword(link->conn) || strncmp(link->sqlstate, "28", 2) == 0 ||
         pg_link_failed_with(link, PG_STATE_NO_PRIVILEGE))
         code = GSP_E_PERM;
     (void)gsp_fail(err, code, 0, "could not connect to database %s: %s", PQdb(link->conn), message);
-    if (PQconnectionNeedsPassword(link->conn)) {
+    if (is_foreign_login(message)) {
+        (void)gsp_hint(err,
+            "openGauss wants a login that this libpq does not know. Run with the libpq of openGauss "
+            "(LD_LIBRARY_PATH=$GAUSSHOME/lib), or as a role whose password was set with password_encryption_type = 1.");
+    } else if (PQconnectionNeedsPassword(link->conn)) {
         (void)snprintf(err->where, sizeof err->where, "password");
         (void)gsp_hint(err, "Give the password with -W/--password, PGPASSWORD or a password file.");
     } else if (pg_link_failed_with(link, PG_STATE_BAD_PASSWORD)) {
@@ -251,6 +265,8 @@ int
 pg_link_open(struct pg_link *link, const struct pg_target *target, struct gsp_error *err)
 {
     int rc;
+    link->lost = 0;
+    link->sqlstate[0] = '\0';
     link->conn = start_connecting(target, link->timeout_us);
     if (link->conn == NULL)
         return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory connecting to the server");

@@ -2,12 +2,13 @@
  *
  * A link: one libpq connection on which nothing blocks longer than a tick, so that a stop asked for
  * by the user and a silent server are noticed. One thread at a time; links share nothing. */
-#ifndef SERVER_POSTGRESQL_LINK_H
-#define SERVER_POSTGRESQL_LINK_H
+#ifndef SERVER_LINK_H
+#define SERVER_LINK_H
 
 #include <libpq-fe.h>
 
-#include "postgresql.h"
+#include "gsp/server.h"
+#include "server/bytes.h"
 
 #define PG_NO_DEADLINE INT64_MAX
 
@@ -25,6 +26,7 @@ struct pg_link {
     const char *limit;   /* name of the option that says so, for hints */
     const char *if_lost; /* the hint when the server ends the connection */
     int lost;            /* the connection is of no use any more */
+    int is_closing;      /* what is done now clears up: it is done also when the user asked to stop */
     char sqlstate[6];    /* of the last failure, "" when the server named none */
 };
 
@@ -38,6 +40,7 @@ struct pg_link {
 #define PG_STATE_NO_OBJECT "42704"
 #define PG_STATE_DUPLICATE_OBJECT "42710"
 #define PG_STATE_IN_USE "55006"
+#define PG_STATE_NOT_READY "55000"
 #define PG_STATE_NO_FILE "58P01"
 #define PG_STATE_INTERNAL "XX000"
 
@@ -80,13 +83,5 @@ int pg_link_error(struct pg_link *link, const PGresult *res, const char *what, c
 const char *pg_cell(const PGresult *res, int row, int column);
 int pg_cell_u64(const PGresult *res, int row, int column, uint64_t max, uint64_t *ret, struct gsp_error *err);
 int pg_cell_lsn(const PGresult *res, int row, int column, gsp_lsn *ret, struct gsp_error *err);
-
-/* pg_session_link etc. - what a WAL receiver needs of the session it belongs to. */
-struct pg_link *pg_session_link(struct pg_session *s);
-uint64_t pg_session_system_id(const struct pg_session *s);
-/* pg_session_wait_us - how long a backup waits for its checkpoint. */
-int64_t pg_session_wait_us(const struct pg_session *s);
-/* pg_session_identify - pg_identify without a look at rights. */
-int pg_session_identify(struct pg_session *s, struct gsp_identity *ret, struct gsp_error *err);
 
 #endif

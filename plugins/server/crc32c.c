@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "postgresql.h"
+#include "server/bytes.h"
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
