@@ -6,7 +6,15 @@
 
 #include "server_opengauss_test.h"
 
-enum { BLOCK = 512, PAGE = 8192, BATCH = 64, SEGMENT = 16 << 20, SEGMENTS = 16, FIRST_SEGMENT = 0x1F };
+enum {
+    BLOCK = 512,
+    PATH_BYTES = 257,
+    PAGE = 8192,
+    BATCH = 64,
+    SEGMENT = 16 << 20,
+    SEGMENTS = 16,
+    FIRST_SEGMENT = 0x1F
+};
 
 #define ARCHIVE "opengauss/data/pgdata-cold.tar.zst"
 
@@ -123,7 +131,7 @@ octal(const uint8_t *field, size_t len)
 
 /* The archive's next regular file. Returns 0 at its end. */
 static int
-next_file(struct golden *g, char path[256], uint64_t *ret_size)
+next_file(struct golden *g, char path[PATH_BYTES], uint64_t *ret_size)
 {
     uint8_t head[BLOCK];
     for (;;) {
@@ -132,7 +140,8 @@ next_file(struct golden *g, char path[256], uint64_t *ret_size)
             return 0;
         *ret_size = octal(head + 124, 12);
         const char *name = (const char *)head;
-        (void)snprintf(path, 256, "%.155s%s%.100s", (const char *)head + 345, head[345] != '\0' ? "/" : "", name);
+        (void)snprintf(
+            path, PATH_BYTES, "%.155s%s%.100s", (const char *)head + 345, head[345] != '\0' ? "/" : "", name);
         if (head[156] == '0')
             return 1;
         pass(g, *ret_size);
@@ -190,7 +199,7 @@ static void
 a_recorded_cluster_is_understood(void **state)
 {
     static struct golden g;
-    char path[256];
+    char path[PATH_BYTES];
     uint64_t size;
     uint8_t control[PAGE];
     (void)state;
