@@ -141,6 +141,52 @@ take_answer(const struct plan *p, struct source_file *f, const struct gsp_plan *
     return 0;
 }
 
+/* Is one of the file's extents kept compressed by the server? 1, 0, or a code. */
+static int
+has_compressed_extent(struct data_side *data, const struct source_file *f, uint8_t *page, struct gsp_error *err)
+{
+    const struct gsp_dialect_ops *dialect = data->dialect;
+    uint32_t size = data->cluster.page_size;
+    auto_store_file file = {0};
+    struct gsp_error gone = {0};
+    int rc = store_file_open(&data->store, f->source, &file, &gone);
+    if (rc == GSP_E_NOENT)
+        return 0; /* the copy will see it, too */
+    if (rc != 0)
+        *err = gone;
+    for (uint64_t end = dialect->extent_bytes; rc == 0 && end <= f->size; end += dialect->extent_bytes) {
+        int64_t got = store_file_pread(&file, page, size, end - size, err);
+        if (got < 0 || cancel_check(err) != 0)
+            return err->code;
+        rc = got == size && dialect->extent_is_compressed(&data->cluster, page);
+    }
+    return rc;
+}
+
+static int
+find_compressed_extents(const struct plan *p, struct source_list *src, struct gsp_error *err)
+{
+    struct data_side *data = &p->start->data;
+    auto_free uint8_t *page = malloc(data->cluster.page_size);
+    if (page == NULL)
+        return gsp_fail(err, GSP_E_NOMEM, 0, "out of memory");
+    for (size_t i = 0; i < src->n_files; i++) {
+        struct source_file *f = &src->files[i];
+        if (!(f->flags & GSP_CLASS_EXTENTS) || data->dialect->extent_is_compressed == NULL)
+            continue;
+        int rc = has_compressed_extent(data, f, page, err);
+        if (rc < 0)
+            return gsp_prefix(err, "file '%s'", f->source);
+        if (rc == 0)
+            continue;
+        f->action = GSP_CLASS_COPY;
+        f->flags |= GSP_CLASS_SPARSE;
+        f->relation = 0;
+        f->entry.is_datafile = 0;
+    }
+    return 0;
+}
+
 /* Where the server moves pages about within a file, no block of it can be taken alone. */
 static void
 report_whole(const struct plan *p, const struct source_list *src)
@@ -188,7 +234,10 @@ plan_files(struct plan *p, struct source_list *src, struct gsp_error *err)
         .map_from_server = map_from_server,
         .map_from_wal = map_from_wal};
     void *mode_plan = NULL;
-    int rc = ops->begin(p->start->mode->state, p->start->mode_opts, &env, &mode_plan, err);
+    int rc = find_compressed_extents(p, src, err);
+    if (rc != 0)
+        return rc;
+    rc = ops->begin(p->start->mode->state, p->start->mode_opts, &env, &mode_plan, err);
     if (rc == 0 && p->map != NULL)
         change_map_seal(p->map);
     if (rc == 0)

@@ -13,6 +13,11 @@ static const char *const root_files_skipped[] = {"backup_label", "tablespace_map
     "postgresql.auto.conf.tmp", "current_logfiles.tmp", "recovery.conf", "probackup_recovery.conf", "recovery.signal",
     "standby.signal"};
 
+/* Files of the segment store: this one has the smallest extents that can be compressed, those up to the last larger
+ * ones. */
+#define SEGMENT_FILE_EXTENTS 3u
+#define SEGMENT_FILE_LAST 5u
+
 /* The name has that of the node behind it, which the control file does not tell. */
 static int
 is_version_dir(const struct gsp_cluster *cluster, const char *name, size_t len)
@@ -126,6 +131,8 @@ classify_file(const struct gsp_cluster *cluster, const struct pg_where *w, const
             ret->relation = rel.number;
             ret->space_oid = w->space_oid;
         }
+        if (rel.fork == PG_FORK_MAIN && rel.number >= SEGMENT_FILE_EXTENTS && rel.number <= SEGMENT_FILE_LAST)
+            ret->flags = GSP_CLASS_EXTENTS;
     } else if (is_compressed_relation(name)) {
         ret->flags = GSP_CLASS_SPARSE;
     }

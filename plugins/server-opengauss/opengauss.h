@@ -29,6 +29,7 @@ int og_wal_find_target(const struct gsp_cluster *cluster, const struct gsp_wal_s
 #define OG_EXTENT_PAGES 127u
 #define OG_EXTENT_BYTES (128u * 8192u)
 int og_extent_build(const struct gsp_cluster *cluster, struct gsp_extent *extent, struct gsp_error *err);
+int og_extent_is_compressed(const struct gsp_cluster *cluster, const void *last_page);
 
 /* ---- session, see gsp/server.h ------------------------------------------------------------------ */
 

@@ -40,6 +40,12 @@ is_address_page(const uint8_t *page, uint32_t size)
     return memcmp(page + size - strlen(ADDRESS_MAGIC), ADDRESS_MAGIC, strlen(ADDRESS_MAGIC)) == 0;
 }
 
+int
+og_extent_is_compressed(const struct gsp_cluster *cluster, const void *last_page)
+{
+    return is_address_page(last_page, cluster->page_size);
+}
+
 void
 og_pages_check(const struct gsp_cluster *cluster, struct gsp_pages *pages)
 {

@@ -21,6 +21,7 @@ static const struct gsp_dialect_ops dialect = {
     .extent_pages = OG_EXTENT_PAGES,
     .extent_bytes = OG_EXTENT_BYTES,
     .extent_build = og_extent_build,
+    .extent_is_compressed = og_extent_is_compressed,
 };
 
 static const struct gsp_server_ops ops = {

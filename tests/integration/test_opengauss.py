@@ -40,6 +40,8 @@ def test_chain(bench, source):
     child = catalog.backup(mode="PTRACK")
     source.check_nothing_left()
     assert catalog.stored_blocks(child) == {"base/15073/16384": [1, 2]}
+    # An extent that the server keeps compressed has no pages.
+    assert [catalog.file_list(full)[f"base/15073/{name}"]["is_datafile"] for name in (16384, 3)] == ["1", "0"]
 
     for backup_id in (full, child):
         data = bench.new("data")

@@ -59,6 +59,9 @@ struct gsp_cluster {
 #define GSP_CLASS_OWN_SUMS                                                                           \
     4u /* COPY: parts of the file end with a CRC-32C of their own, so that the checksum of the whole \
         * stays the same whatever changes in them: an incremental backup takes it always */
+#define GSP_CLASS_EXTENTS                                                                       \
+    8u /* PAGES: the server may keep extents of the file compressed, where there are no pages then. \
+        * With one such extent (see the dialect) the file is copied byte for byte */
 
 struct gsp_class {
     uint32_t action;  /* GSP_CLASS_* */
@@ -268,6 +271,9 @@ struct gsp_dialect_ops {
      * errors CORRUPT (a page that the server cannot have made: names the block) UNSUPPORTED (chunk size or algorithm).
      * NULL = not known for this database: such files of a backup are not restored */
     int (*extent_build)(const struct gsp_cluster *cluster, struct gsp_extent *extent, struct gsp_error *err);
+    /* extent_is_compressed - is what ends with this page, the last one of extent_bytes bytes, kept compressed? Asked of
+     * files with GSP_CLASS_EXTENTS. NULL = no file has that flag */
+    int (*extent_is_compressed)(const struct gsp_cluster *cluster, const void *last_page);
 };
 
 /* ---- session ----------------------------------------------------------------------------------- */

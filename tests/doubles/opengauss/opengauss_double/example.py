@@ -8,7 +8,7 @@ from .recorded import CBM_COLUMNS
 
 SYSTEM_ID = 215046882207016001
 STARTS = ("0/3000028", "0/5000028")
-DATABASE, TABLE, TABLE_PAGES = 15073, 16384, 8
+DATABASE, TABLE, TABLE_PAGES, SEGMENT_FILE = 15073, 16384, 8, 3
 PAGE_VERSION_INDEX, PAGE_VERSION_HEAP = 5, 6
 PAGE_CHECKED = 0x40
 RUNNING_TRANSACTIONS = 8
@@ -61,6 +61,12 @@ def page(block, lsn, version=PAGE_VERSION_HEAP, filler=0):
     data[8192 - 256:] = bytes([(filler + block) % 256]) * 256
     struct.pack_into("<H", data, 8, page_checksum(bytes(data), block))
     return bytes(data)
+
+
+def compressed_extent():
+    """Chunks of compressed pages, and at the end the page that tells where which one is."""
+    chunks = struct.pack("<I", 0xC0FFEE) * (128 * 2048)
+    return chunks[:-8] + b"seg_comp"
 
 
 def record(manager, info, payload, previous):
@@ -123,6 +129,7 @@ def make(path):
         "global/1262": page(0, first), f"base/1/{TABLE - 1000}": page(0, first),
         f"base/{DATABASE}/{TABLE}": b"".join(page(block, first + 256) for block in range(TABLE_PAGES)),
         f"base/{DATABASE}/{TABLE + 1}": b"".join(page(b, first, PAGE_VERSION_INDEX) for b in range(2)),
+        f"base/{DATABASE}/{SEGMENT_FILE}": compressed_extent(),
     }
     # A real cluster has hundreds of empty tables; tools take one with few files for half a directory.
     files.update((f"base/1/{number}", b"") for number in range(14000, 14120))
