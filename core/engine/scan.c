@@ -315,8 +315,16 @@ walk_directory(struct walk *w, const char *dir, const struct gsp_stat *st, struc
             entries[i] = (struct gsp_dirent){.name = listing.entries[i].name, .st = listing.entries[i].st};
         rc = classify(w, dir, entries, (uint32_t)listing.n, classes, err);
     }
-    for (size_t i = 0; i < listing.n && rc == 0; i++)
-        rc = visit(w, dir, &entries[i], &classes[i], err);
+    /* The links of tablespaces come last: whether one leads into the data directory is known by then. */
+    size_t links = listing.n;
+    for (size_t i = 0; i < listing.n && rc == 0; i++) {
+        if (w->external == NULL && dir[0] == '\0' && strcmp(entries[i].name, w->side->dialect->tablespace_root) == 0)
+            links = i;
+        else
+            rc = visit(w, dir, &entries[i], &classes[i], err);
+    }
+    if (rc == 0 && links < listing.n)
+        rc = visit(w, dir, &entries[links], &classes[links], err);
     w->depth--;
     return rc;
 }

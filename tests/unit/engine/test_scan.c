@@ -316,6 +316,10 @@ tablespaces_in_the_root_are_found_once(void **state)
         {"here/77's/sub", "1", 'f', NULL},
         {"here", "other", 'd', NULL},
         {"here/other", "1", 'f', NULL},
+        {"spaces", "78", 'l', "zone/78"}, /* sorts behind the links */
+        {"", "zone", 'd', NULL},
+        {"zone", "78", 'd', NULL},
+        {"zone/78", "1", 'f', NULL},
     };
     struct tree t = TREE(names);
     struct result r = {0};
@@ -325,16 +329,17 @@ tablespaces_in_the_root_are_found_once(void **state)
     r.side.dialect = &dialect;
     ok(store_open(&r.side.store, &tree_ops, &t, NULL, "/data", &err));
     ok(scan_source(&r.side, 0, 1, &r.list, &err));
-    assert_int_equal(r.list.n_files, 2);
+    assert_int_equal(r.list.n_files, 3);
     assert_non_null(find_file(&r, "here/77's/sub/1"));
     assert_non_null(find_file(&r, "here/other/1"));
+    assert_non_null(find_file(&r, "zone/78/1"));
     assert_non_null(find_dir(&r, "spaces/77")); /* so that a restore makes the link */
-    assert_string_equal(strbuf_str(&told), "<><here><spaces/77><spaces/77/sub><here/other><spaces>");
+    assert_string_equal(strbuf_str(&told), "<><here><spaces/77><spaces/77/sub><here/other><zone><spaces/78><spaces>");
     strbuf_free(&told);
     result_clear(&r);
     t.no_inodes = 1; /* where nobody can tell */
     ok(scan(&r, &t, 0, &err));
-    assert_int_equal(r.list.n_files, 3);
+    assert_int_equal(r.list.n_files, 5);
     result_clear(&r);
 }
 
