@@ -16,7 +16,7 @@ struct restore_tablespace {
     int linked;      /* in place: the data directory's own link leads there already */
     int inside;      /* it lies in the data directory, and so do its files in the backup; there is no store */
     int in_external; /* what the backup has of it came by -E: the files of an external directory go there */
-    uint64_t gain; /* in place: bytes there that are removed first */
+    uint64_t gain;   /* in place: bytes there that are removed first */
 };
 
 struct external_target {
@@ -37,9 +37,9 @@ struct restore_target {
     size_t n_externals;
     char tablespace_dir[256]; /* directory of the backup's cluster in a tablespace, as far as it is known */
     int external_inside;      /* an external directory goes to where a tablespace in the data directory has its files */
-    int in_place;            /* what is there is made what it is to be */
-    int unfinished;          /* not in place: it holds what an unfinished restore of this cluster left */
-    uint64_t gain;           /* in place: bytes in the data directory that are removed first */
+    int in_place;             /* what is there is made what it is to be */
+    int unfinished;           /* not in place: it holds what an unfinished restore of this cluster left */
+    uint64_t gain;            /* in place: bytes in the data directory that are removed first */
 };
 
 /* restore_target_check_destination - the data directory must be ours, and missing, empty or left by an unfinished

@@ -203,10 +203,8 @@ check_retention(struct checks *c, struct gsp_error *err)
     uint64_t keep = pg_probe_number(c->value[KEEP_SEGMENTS]);
     return pg_tell(&c->probes, keep < 16 ? GSP_PROBE_WARNING : GSP_PROBE_OK, "wal-retention",
         "gs_guc reload -D PGDATA -c \"wal_keep_segments=128\"; or take backups with --temp-slot or --slot", err,
-        keep < 16 ? "wal_keep_segments is %" PRIu64
-                    ": a busy server removes WAL that a slow receiver of a backup has not read yet"
-                  : "wal_keep_segments is %" PRIu64,
-        keep);
+        "wal_keep_segments is %" PRIu64 "%s", keep,
+        keep < 16 ? ": a busy server removes WAL that a slow receiver of a backup has not read yet" : "");
 }
 
 /* ---- changed blocks ----------------------------------------------------------------------------- */

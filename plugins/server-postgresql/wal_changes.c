@@ -197,8 +197,8 @@ decode(struct decoder *d, const struct pg_record *rec, struct gsp_error *err)
     if (rc != 0)
         return rc;
     storage = manager == MANAGER_STORAGE && (info == STORAGE_CREATE || info == STORAGE_TRUNCATE);
-    database = manager == MANAGER_DATABASE &&
-               (info == DATABASE_CREATE || (info == DATABASE_CREATE_LOGGED && d->major >= 15));
+    database =
+        manager == MANAGER_DATABASE && (info == DATABASE_CREATE || (info == DATABASE_CREATE_LOGGED && d->major >= 15));
     parameters = manager == PG_MANAGER_XLOG && info == XLOG_PARAMETERS;
     if (!storage && !database && !parameters)
         return 0;

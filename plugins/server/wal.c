@@ -88,9 +88,8 @@ static int
 fail_magic(const struct pg_reader *r, gsp_lsn at, struct gsp_error *err)
 {
     uint16_t magic = pg_le16(r->page + AT_MAGIC);
-    (void)gsp_fail(err, GSP_E_CORRUPT, 0,
-        "WAL segment '%s': page at " GSP_LSN_FMT " has magic %04X, %s writes %04X", r->segment, GSP_LSN_ARGS(at), magic,
-        r->format->what, r->format->magic);
+    (void)gsp_fail(err, GSP_E_CORRUPT, 0, "WAL segment '%s': page at " GSP_LSN_FMT " has magic %04X, %s writes %04X",
+        r->segment, GSP_LSN_ARGS(at), magic, r->format->what, r->format->magic);
     if (magic >> 8 == r->format->magic >> 8)
         return gsp_hint(err, "This may be WAL of another version of the server.");
     return err->code;

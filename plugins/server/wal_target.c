@@ -61,8 +61,8 @@ is_target(const struct pg_target_rules *rules, const struct pg_record *rec, cons
         return 0;
     int64_t time_us = (int64_t)(pg_le64(data.p) + (uint64_t)EPOCH_US);
     /* The first transaction too late is not replayed any more. */
-    if (target->kind == GSP_RECOVERY_TIME &&
-        (target->flags & GSP_RECOVERY_EXCLUSIVE ? time_us >= target->time_us : time_us > target->time_us))
+    int is_exclusive = (target->flags & GSP_RECOVERY_EXCLUSIVE) != 0;
+    if (target->kind == GSP_RECOVERY_TIME && (is_exclusive ? time_us >= target->time_us : time_us > target->time_us))
         return 1;
     reach->xid = xid;
     reach->time_us = time_us;

@@ -32,8 +32,8 @@ struct gsp_cluster {
     uint32_t timeline;         /* of the last checkpoint */
     uint32_t running;          /* non-zero: the file says the server was not shut down cleanly */
     uint64_t system_id;
-    gsp_lsn redo_lsn;        /* of the last checkpoint */
-    char version[16];        /* as in `server-version` of a catalog: "15", "9.2" */
+    gsp_lsn redo_lsn; /* of the last checkpoint */
+    char version[16]; /* as in `server-version` of a catalog: "15", "9.2" */
     /* Directory of this major version in a tablespace, "PG_15_202209061". "PG_9.2_201611171" of openGauss goes on with
      * '_' and the name of the node, which the control file does not tell. */
     char tablespace_dir[64];
@@ -59,7 +59,7 @@ struct gsp_cluster {
 #define GSP_CLASS_OWN_SUMS                                                                           \
     4u /* COPY: parts of the file end with a CRC-32C of their own, so that the checksum of the whole \
         * stays the same whatever changes in them: an incremental backup takes it always */
-#define GSP_CLASS_EXTENTS                                                                       \
+#define GSP_CLASS_EXTENTS                                                                           \
     8u /* PAGES: the server may keep extents of the file compressed, where there are no pages then. \
         * With one such extent (see the dialect) the file is copied byte for byte */
 
