@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/cancel.h"
 #include "core/base/cleanup.h"
 #include "core/base/log.h"
 #include "core/base/number.h"
